@@ -1,0 +1,3 @@
+//! The Crystal gateway agent and the replayer of recorded days
+
+fn main() {}

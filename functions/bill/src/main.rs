@@ -1,0 +1,3 @@
+//! The bill function
+
+fn main() {}

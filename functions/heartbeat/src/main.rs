@@ -1,0 +1,3 @@
+//! The heartbeat function
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! The reconcile function
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! The summarize function
+
+fn main() {}

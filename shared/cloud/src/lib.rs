@@ -1,0 +1,1 @@
+//! AWS adapters: time series, device registry, days, archive, queues, metrics

@@ -1,0 +1,1 @@
+//! A client for Hyperledger Fabric: endorse, order, wait for the commit

@@ -1,0 +1,3 @@
+//! A development ledger: Fabric's gRPC services in one process
+
+fn main() {}
