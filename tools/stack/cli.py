@@ -1,0 +1,75 @@
+"""The command line of the local stack."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from stack.lifecycle import Stack
+from stack.model import DEFAULT_STATE_DIR, StackConfig, StackError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; returns the exit code."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        return int(parsed.run(parsed) or 0)
+    except StackError as error:
+        print(f"stack: {error}", file=sys.stderr)
+        return 1
+
+
+def _up(parsed: argparse.Namespace) -> None:
+    info = Stack(_config(parsed)).up()
+    print(f"AWS endpoint   {info.endpoint_url}")
+    print(f"MQTT over TLS  {info.mqtt_host}:{info.mqtt_port}  (CA {info.ca_path})")
+    print(f"ledger         {'running' if info.ledger else 'not built'}")
+    print(f"described in   {info.path_in(Path(info.state_dir))}")
+
+
+def _down(parsed: argparse.Namespace) -> None:
+    stopped = Stack(_config(parsed)).down()
+    print(f"stopped {', '.join(stopped)}" if stopped else "nothing was running")
+
+
+def _status(parsed: argparse.Namespace) -> None:
+    stack = Stack(_config(parsed))
+    stack.info()
+    print(stack.info().path_in(stack.state_dir).read_text(), end="")
+
+
+def _env(parsed: argparse.Namespace) -> None:
+    for name, value in Stack(_config(parsed)).info().environment().items():
+        print(f"export {name}={value}")
+
+
+def _config(parsed: argparse.Namespace) -> StackConfig:
+    return StackConfig(
+        state_dir=parsed.state_dir,
+        port=getattr(parsed, "port", 0),
+        mqtt_port=getattr(parsed, "mqtt_port", 0),
+        auth=getattr(parsed, "auth", False),
+        tls=getattr(parsed, "tls", False),
+        ledger=not getattr(parsed, "no_ledger", False),
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="stack", description="The local AWS Vitro is developed on.")
+    parser.add_argument(
+        "--state-dir", type=Path, default=DEFAULT_STATE_DIR, help="default: target/stack"
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    up = commands.add_parser("up", help="start the emulator and the development ledger")
+    up.add_argument("--port", type=int, default=0, help="of the AWS endpoint; 0: any free one")
+    up.add_argument("--mqtt-port", type=int, default=0, help="0: any free one")
+    up.add_argument("--auth", action="store_true", help="enforce IAM and IoT policies (implies --tls)")
+    up.add_argument("--tls", action="store_true", help="serve the AWS endpoint over TLS")
+    up.add_argument("--no-ledger", action="store_true")
+    up.set_defaults(run=_up)
+    commands.add_parser("down", help="stop what up started").set_defaults(run=_down)
+    commands.add_parser("status", help="print stack.json").set_defaults(run=_status)
+    commands.add_parser("env", help="print the variables for a shell").set_defaults(run=_env)
+    return parser

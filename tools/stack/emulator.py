@@ -1,0 +1,109 @@
+"""What is changed in ministack, in its own process, and why.
+
+Each change names the internal that it replaces; `adapt` refuses to start when one is gone, so that a newer
+ministack fails here and not as a listener open to the network.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import time
+from types import FunctionType, ModuleType
+from typing import Any
+
+from stack.certificates import ServerIdentity
+
+QUEUE_METRICS_SECONDS = 10
+
+
+def adapt(mqtt: socket.socket, identity: ServerIdentity) -> None:
+    """Applies every change; called before ministack serves."""
+    from ministack.services import cloudwatch, iot
+
+    _mqtt_on_loopback(iot, mqtt)
+    _mqtt_requires_certificate(iot, identity)
+    _alarms_by_dimensions(cloudwatch)
+
+
+def _require(module: ModuleType, *names: str) -> None:
+    missing = [name for name in names if not hasattr(module, name)]
+    if missing:
+        raise SystemExit(f"{module.__name__} has no {', '.join(missing)}: adapt stack.emulator to it")
+
+
+def _mqtt_on_loopback(iot: Any, bound: socket.socket) -> None:
+    """ministack binds its MQTT listener to 0.0.0.0; here it takes the loopback socket that is bound already."""
+    _require(iot, "_mtls_start_locked", "_MtlsAcceptor", "_mtls_server", "_mtls_loop", "mtls_enabled")
+
+    async def start_locked() -> None:
+        if iot._mtls_server is not None:
+            return
+        loop = asyncio.get_running_loop()
+        iot._mtls_server = await loop.create_server(iot._MtlsAcceptor, sock=bound.dup())
+        iot._mtls_loop = loop
+
+    iot._mtls_start_locked = start_locked
+
+
+def _mqtt_requires_certificate(iot: Any, identity: ServerIdentity) -> None:
+    """ministack serves clients without a certificate; AWS IoT Core on port 8883 never does."""
+    _require(iot, "_mtls_build_ssl_context", "_mtls_ensure_server_cert")
+    pems = (identity.certificate.read_text(), identity.key.read_text())
+    iot._mtls_ensure_server_cert = lambda: pems
+    build = iot._mtls_build_ssl_context
+
+    def build_strict() -> ssl.SSLContext:
+        context: ssl.SSLContext = build()
+        context.verify_mode = ssl.CERT_REQUIRED
+        return context
+
+    iot._mtls_build_ssl_context = build_strict
+
+
+def _alarms_by_dimensions(cloudwatch: Any) -> None:
+    """ministack evaluates an alarm over every dimension of its metric, so one customer's gap rings all alarms."""
+    _require(cloudwatch, "_evaluate_alarm", "_metrics", "_dims_key", "_dims_from_list")
+    evaluate = cloudwatch._evaluate_alarm
+
+    class OneSeries:
+        """Stands for the metric store: it holds one alarm's own series and nothing else."""
+
+        def __init__(self, wanted: tuple[Any, ...]) -> None:
+            self.wanted = wanted
+
+        def items(self) -> list[tuple[Any, Any]]:
+            every = list(cloudwatch._metrics.items())
+            return [(key, list(points)) for key, points in every if key == self.wanted]
+
+    def evaluate_own(alarm: dict[str, Any]) -> None:
+        dimensions = cloudwatch._dims_from_list(alarm.get("Dimensions") or [])
+        wanted = (alarm.get("Namespace"), alarm.get("MetricName"), cloudwatch._dims_key(dimensions))
+        # A copy of the function with a store of its own: other threads go on writing to the real one.
+        own_globals = {**vars(cloudwatch), "_metrics": OneSeries(wanted)}
+        FunctionType(evaluate.__code__, own_globals)(alarm)
+
+    cloudwatch._evaluate_alarm = evaluate_own
+
+
+async def publish_queue_metrics(account: str, region: str) -> None:
+    """AWS counts the messages that wait in each queue; ministack does not, so it is done here."""
+    from ministack.core.responses import request_scope
+    from ministack.services import cloudwatch, sqs
+
+    _require(cloudwatch, "record_metric", "_evaluate_all_alarms")
+    while True:
+        await asyncio.sleep(QUEUE_METRICS_SECONDS)
+        with request_scope(account, region):
+            now = time.time()
+            for queue in list(sqs._queues.values()):
+                waiting = [message for message in queue["messages"] if message["visible_at"] <= now]
+                oldest = min((message["sent_at"] for message in waiting), default=now)
+                dimensions = {"QueueName": queue["name"]}
+                for metric, value, unit in (
+                    ("ApproximateNumberOfMessagesVisible", len(waiting), "Count"),
+                    ("ApproximateAgeOfOldestMessage", now - oldest, "Seconds"),
+                ):
+                    cloudwatch.record_metric("AWS/SQS", metric, value, unit, dimensions)
+            cloudwatch._evaluate_all_alarms()
