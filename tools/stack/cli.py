@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from stack.deploy import Deployment, deploy
 from stack.lifecycle import Stack
 from stack.model import DEFAULT_STATE_DIR, StackConfig, StackError
 
@@ -44,6 +45,13 @@ def _env(parsed: argparse.Namespace) -> None:
         print(f"export {name}={value}")
 
 
+def _deploy(parsed: argparse.Namespace) -> None:
+    parameters = dict(item.split("=", 1) for item in parsed.parameter)
+    deployment = Deployment(parsed.customer, parsed.stage, parameters)
+    for name, value in deploy(Stack(_config(parsed)).info(), deployment).items():
+        print(f"{name:24} {value}")
+
+
 def _config(parsed: argparse.Namespace) -> StackConfig:
     return StackConfig(
         state_dir=parsed.state_dir,
@@ -69,6 +77,11 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--tls", action="store_true", help="serve the AWS endpoint over TLS")
     up.add_argument("--no-ledger", action="store_true")
     up.set_defaults(run=_up)
+    ship = commands.add_parser("deploy", help="sam deploy of template.yaml")
+    ship.add_argument("--customer", default="acme")
+    ship.add_argument("--stage", default="dev")
+    ship.add_argument("--parameter", action="append", default=[], metavar="NAME=VALUE")
+    ship.set_defaults(run=_deploy)
     commands.add_parser("down", help="stop what up started").set_defaults(run=_down)
     commands.add_parser("status", help="print stack.json").set_defaults(run=_status)
     commands.add_parser("env", help="print the variables for a shell").set_defaults(run=_env)

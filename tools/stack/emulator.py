@@ -13,18 +13,20 @@ import time
 from types import FunctionType, ModuleType
 from typing import Any
 
+from stack import emf
 from stack.certificates import ServerIdentity
 
-QUEUE_METRICS_SECONDS = 10
+WATCH_SECONDS = 5
 
 
 def adapt(mqtt: socket.socket, identity: ServerIdentity) -> None:
     """Applies every change; called before ministack serves."""
-    from ministack.services import cloudwatch, iot
+    from ministack.services import cloudwatch, cloudwatch_logs, iot
 
     _mqtt_on_loopback(iot, mqtt)
     _mqtt_requires_certificate(iot, identity)
     _alarms_by_dimensions(cloudwatch)
+    _metrics_from_logs(cloudwatch, cloudwatch_logs)
 
 
 def _require(module: ModuleType, *names: str) -> None:
@@ -87,14 +89,39 @@ def _alarms_by_dimensions(cloudwatch: Any) -> None:
     cloudwatch._evaluate_alarm = evaluate_own
 
 
-async def publish_queue_metrics(account: str, region: str) -> None:
-    """AWS counts the messages that wait in each queue; ministack does not, so it is done here."""
+def _metrics_from_logs(cloudwatch: Any, logs: Any) -> None:
+    """CloudWatch makes metrics of EMF lines as they are logged; for ministack they stay text."""
+    _require(cloudwatch, "_metric_bucket", "_dims_key")
+    _require(logs, "_fanout_to_subscription_filters")
+    fan_out = logs._fanout_to_subscription_filters
+
+    def fan_out_and_count(group: str, stream: str, events: list[dict[str, Any]]) -> None:
+        for event in events:
+            for metric in emf.metrics(event.get("message", ""), event.get("timestamp", 0)):
+                key = (metric.namespace, metric.name, cloudwatch._dims_key(metric.dimensions))
+                bucket = cloudwatch._metric_bucket(key)
+                for value in metric.values:
+                    bucket.append(
+                        {
+                            "Timestamp": metric.timestamp,
+                            "Value": value,
+                            "Unit": metric.unit,
+                            "Dimensions": dict(metric.dimensions),
+                        }
+                    )
+        fan_out(group, stream, events)
+
+    logs._fanout_to_subscription_filters = fan_out_and_count
+
+
+async def watch_metrics(account: str, region: str) -> None:
+    """Counts the messages that wait in each queue and evaluates the alarms, as AWS does by itself."""
     from ministack.core.responses import request_scope
     from ministack.services import cloudwatch, sqs
 
     _require(cloudwatch, "record_metric", "_evaluate_all_alarms")
     while True:
-        await asyncio.sleep(QUEUE_METRICS_SECONDS)
+        await asyncio.sleep(WATCH_SECONDS)
         with request_scope(account, region):
             now = time.time()
             for queue in list(sqs._queues.values()):

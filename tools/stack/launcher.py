@@ -16,11 +16,8 @@ import socket
 from pathlib import Path
 
 from stack.certificates import ServerIdentity, make_server_identity
-from stack.model import LOCAL_ACCESS_KEY, LOCAL_SECRET_KEY
+from stack.model import LOCAL_ACCESS_KEY, LOCAL_SECRET_KEY, LOOPBACK, READY_FILE
 from stack.process import start_time
-
-LOOPBACK = "127.0.0.1"
-READY_FILE = "ministack.json"
 
 
 def main() -> None:
@@ -132,7 +129,7 @@ async def _serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    watchers = [asyncio.create_task(emulator.publish_queue_metrics(arguments.account, arguments.region))]
+    watchers = [asyncio.create_task(emulator.watch_metrics(arguments.account, arguments.region))]
     if arguments.owner_pid is not None:
         watchers.append(asyncio.create_task(_end_with(arguments.owner_pid, stopping)))
     Path(READY_FILE).write_text(

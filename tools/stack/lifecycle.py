@@ -12,8 +12,7 @@ import urllib.request
 from pathlib import Path
 
 from stack import ledger, wait
-from stack.launcher import LOOPBACK, READY_FILE
-from stack.model import REPO, StackConfig, StackError, StackInfo
+from stack.model import LOOPBACK, READY_FILE, REPO, StackConfig, StackError, StackInfo
 from stack.process import ManagedProcess
 
 START_SECONDS = 60.0

@@ -7,6 +7,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[2]
+LOOPBACK = "127.0.0.1"
+# What the emulator's process writes into its state directory once its sockets are bound.
+READY_FILE = "ministack.json"
 DEFAULT_STATE_DIR = REPO / "target" / "stack"
 
 # The emulator's own account and key pair: not secrets, they open nothing but this process on loopback.
