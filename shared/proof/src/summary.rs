@@ -1,0 +1,480 @@
+//! A day by sensor: what the device signs, what the cloud computes for itself, what the parties pay on.
+//!
+//! [`Summarizer`] is a pure function of the day's payloads, the sensor table and the openings, so both sides get the same bytes.
+//! Values are taken in order of time; at one time the first in order of sequence number counts.
+
+use std::collections::BTreeMap;
+
+use minicbor::Decoder;
+use minicbor::data::Type;
+use serde::{Deserialize, Serialize};
+
+use crate::cbor;
+use crate::counter::{StepKind, step};
+use crate::crypto::sha256;
+use crate::day::DayBounds;
+use crate::decimal::Decimal;
+use crate::envelope::ContentType;
+use crate::error::{ContentFault, ProofError};
+use crate::ids::{DeviceId, Hash, SensorName, SequenceNumber, UnixMillis};
+use crate::senml::{self, Value};
+use crate::sensors::{Sensor, SensorKind, SensorTable};
+
+/// The width of the grid's slots in seconds.
+pub const GRID_SECONDS: i64 = 900;
+
+/// A value and when it was measured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct At {
+    /// When.
+    pub time: UnixMillis,
+    /// What.
+    pub value: Decimal,
+}
+
+/// The part of a summary that depends on what the sensor is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Figures {
+    /// Of a gauge with at least one value.
+    Gauge {
+        /// The smallest value.
+        min: Decimal,
+        /// The largest value.
+        max: Decimal,
+        /// The exact sum of all values, not weighted by time.
+        sum: Decimal,
+    },
+    /// Of a counter with at least one value.
+    Counter {
+        /// From the opening, or the first value where there is none, to the last.
+        increase: Decimal,
+        /// How often the register was reset, as declared normal.
+        resets: u64,
+        /// How often it rolled over.
+        rollovers: u64,
+        /// How often it went down for no declared reason.
+        decreases: u64,
+        /// The largest increase between two readings.
+        largest_step: Decimal,
+        /// Increases by the UTC grid of 15 minutes, from the slot in which the day begins.
+        grid: Vec<Decimal>,
+    },
+}
+
+/// One sensor's day.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    /// The sensor.
+    pub sensor: SensorName,
+    /// Its declared unit.
+    pub unit: String,
+    /// Whether it is a counter; else it is a gauge.
+    pub counter: bool,
+    /// Values that count.
+    pub values: u64,
+    /// Values that the logger marked missing.
+    pub missing: u64,
+    /// Records of this sensor that do not count, and decreases.
+    pub flagged: u64,
+    /// The first value that counts.
+    pub first: Option<At>,
+    /// The last value that counts.
+    pub last: Option<At>,
+    /// A counter's last value of the day before, carried over empty days; nothing if there never was one.
+    pub opening: Option<Decimal>,
+    /// Absent where there is no value.
+    pub figures: Option<Figures>,
+}
+
+impl Summary {
+    /// What a counter leaves for the next day's opening.
+    #[must_use]
+    pub fn closing(&self) -> Option<&Decimal> {
+        self.last.as_ref().map(|at| &at.value).or(self.opening.as_ref())
+    }
+
+    /// A counter's increase, zero on a day without values; nothing for a gauge.
+    #[must_use]
+    pub fn increase(&self) -> Option<Decimal> {
+        match (&self.figures, self.counter) {
+            (Some(Figures::Counter { increase, .. }), true) => Some(increase.clone()),
+            (None, true) => Some(Decimal::zero()),
+            _ => None,
+        }
+    }
+}
+
+/// The openings that a day's summaries leave for the next day.
+#[must_use]
+pub fn closings(summaries: &[Summary]) -> BTreeMap<SensorName, Decimal> {
+    summaries
+        .iter()
+        .filter(|summary| summary.counter)
+        .filter_map(|summary| Some((summary.sensor.clone(), summary.closing()?.clone())))
+        .collect()
+}
+
+/// How many slots of the UTC grid a day touches.
+#[must_use]
+pub fn grid_slots(bounds: DayBounds) -> usize {
+    let slots = (bounds.to + GRID_SECONDS - 1).div_euclid(GRID_SECONDS) - bounds.from.div_euclid(GRID_SECONDS);
+    usize::try_from(slots).unwrap_or(0)
+}
+
+/// Collects a day's envelopes and sums them up.
+pub struct Summarizer<'a> {
+    thing: &'a DeviceId,
+    table: &'a SensorTable,
+    bounds: DayBounds,
+    openings: &'a BTreeMap<SensorName, Decimal>,
+    sensors: Vec<Collected>,
+    unreadable: u64,
+}
+
+#[derive(Default)]
+struct Collected {
+    values: Vec<(UnixMillis, SequenceNumber, usize, Option<Decimal>)>,
+    flagged: u64,
+}
+
+impl<'a> Summarizer<'a> {
+    /// Starts a day. `openings` are what the previous signed daily block left ([`closings`]).
+    #[must_use]
+    pub fn new(
+        thing: &'a DeviceId,
+        table: &'a SensorTable,
+        bounds: DayBounds,
+        openings: &'a BTreeMap<SensorName, Decimal>,
+    ) -> Self {
+        let sensors = table.sensors().iter().map(|_| Collected::default()).collect();
+        Self { thing, table, bounds, openings, sensors, unreadable: 0 }
+    }
+
+    /// Adds an envelope's payload. The order of calls does not matter.
+    pub fn add(&mut self, number: SequenceNumber, content: ContentType, payload: &[u8]) {
+        let Ok(pack) = readable(content, payload, self.thing) else {
+            self.unreadable += 1;
+            return;
+        };
+        for (index, record) in pack.into_iter().enumerate() {
+            let Ok(record) = record else { continue };
+            let Some(position) = self.table.position(&record.sensor) else { continue };
+            let collected = &mut self.sensors[position];
+            match check_record(&record, &self.table.sensors()[position]) {
+                Ok(value) if self.bounds.contains(record.time) => {
+                    collected.values.push((record.time, number, index, value));
+                }
+                _ => collected.flagged += 1,
+            }
+        }
+    }
+
+    /// How many envelopes could not be read at all.
+    #[must_use]
+    pub fn unreadable(&self) -> u64 {
+        self.unreadable
+    }
+
+    /// The instants at which each sensor said something (a value or "missing") within the day, in order: what recorded gaps are
+    /// computed from.
+    #[must_use]
+    pub fn heard(&self) -> BTreeMap<SensorName, Vec<UnixMillis>> {
+        let names = self.table.sensors().iter().map(|sensor| sensor.name.clone());
+        names
+            .zip(&self.sensors)
+            .map(|(name, collected)| {
+                let mut times: Vec<UnixMillis> = collected.values.iter().map(|value| value.0).collect();
+                times.sort_unstable();
+                (name, times)
+            })
+            .collect()
+    }
+
+    /// The day's summaries, one a sensor of the table, sorted by name.
+    #[must_use]
+    pub fn finish(self) -> Vec<Summary> {
+        let bounds = self.bounds;
+        let openings = self.openings;
+        self.table
+            .sensors()
+            .iter()
+            .zip(self.sensors)
+            .map(|(sensor, collected)| summarize(sensor, collected, bounds, openings.get(&sensor.name)))
+            .collect()
+    }
+}
+
+fn readable(content: ContentType, payload: &[u8], thing: &DeviceId) -> Result<senml::Pack, ContentFault> {
+    match content {
+        ContentType::Senml => senml::read_pack(payload, thing),
+        _ => Err(ContentFault::Encrypted),
+    }
+}
+
+/// The value of a record as its sensor's declaration allows it: a number, or nothing where it is marked missing.
+fn check_record(record: &senml::Record, sensor: &Sensor) -> Result<Option<Decimal>, ContentFault> {
+    match (&record.value, &record.unit) {
+        (Value::Missing, None) => Ok(None),
+        (_, unit) if unit.as_deref() != Some(sensor.unit.as_str()) => Err(ContentFault::UnitMismatch),
+        (Value::Missing, _) => Ok(None),
+        (Value::Number(number), _) => Ok(Some(number.clone())),
+        (Value::Other, _) => Err(ContentFault::NotANumber),
+    }
+}
+
+/// Everything that is wrong with one envelope's content as far as it can be told without the rest of its day: the codes that
+/// ingest stores beside it. The newest readable time is given with them.
+#[must_use]
+pub fn inspect(
+    content: ContentType,
+    payload: &[u8],
+    thing: &DeviceId,
+    table: &SensorTable,
+) -> (Option<UnixMillis>, std::collections::BTreeSet<ContentFault>) {
+    let mut faults = std::collections::BTreeSet::new();
+    let mut newest = None;
+    match readable(content, payload, thing) {
+        Err(fault) => _ = faults.insert(fault),
+        Ok(pack) => {
+            for record in pack {
+                let checked = record.and_then(|record| {
+                    newest = newest.max(Some(record.time));
+                    let position = table.position(&record.sensor).ok_or(ContentFault::UnknownSensor)?;
+                    check_record(&record, &table.sensors()[position])
+                });
+                if let Err(fault) = checked {
+                    faults.insert(fault);
+                }
+            }
+        }
+    }
+    (newest, faults)
+}
+
+fn summarize(sensor: &Sensor, mut collected: Collected, bounds: DayBounds, opening: Option<&Decimal>) -> Summary {
+    collected.values.sort_by(|a, b| (a.0, a.1, a.2).cmp(&(b.0, b.1, b.2)));
+    let all = collected.values.len();
+    collected.values.dedup_by_key(|value| value.0);
+    let mut flagged = collected.flagged + (all - collected.values.len()) as u64;
+    let missing = collected.values.iter().filter(|value| value.3.is_none()).count() as u64;
+    let values: Vec<At> =
+        collected.values.into_iter().filter_map(|(time, _, _, value)| Some(At { time, value: value? })).collect();
+    let (counter, figures, opening) = match &sensor.kind {
+        SensorKind::Gauge => (false, gauge(&values), None),
+        SensorKind::Counter { width, resets_normal } => {
+            let figures = register(&values, opening, width.as_ref(), *resets_normal, bounds);
+            if let Some(Figures::Counter { decreases, .. }) = &figures {
+                flagged += decreases;
+            }
+            (true, figures, opening.cloned())
+        }
+    };
+    Summary {
+        sensor: sensor.name.clone(),
+        unit: sensor.unit.clone(),
+        counter,
+        values: values.len() as u64,
+        missing,
+        flagged,
+        first: values.first().cloned(),
+        last: values.last().cloned(),
+        opening,
+        figures,
+    }
+}
+
+fn gauge(values: &[At]) -> Option<Figures> {
+    let numbers = || values.iter().map(|at| &at.value);
+    Some(Figures::Gauge {
+        min: numbers().min()?.clone(),
+        max: numbers().max()?.clone(),
+        sum: numbers().fold(Decimal::zero(), |sum, value| &sum + value),
+    })
+}
+
+fn register(
+    values: &[At],
+    opening: Option<&Decimal>,
+    width: Option<&Decimal>,
+    resets_normal: bool,
+    bounds: DayBounds,
+) -> Option<Figures> {
+    let mut previous = opening.or(values.first().map(|at| &at.value))?;
+    if values.is_empty() {
+        return None;
+    }
+    let (mut increase, mut largest_step) = (Decimal::zero(), Decimal::zero());
+    let (mut resets, mut rollovers, mut decreases) = (0, 0, 0);
+    let mut grid = vec![Decimal::zero(); grid_slots(bounds)];
+    let first_slot = bounds.from.div_euclid(GRID_SECONDS);
+    for at in values {
+        let (kind, amount) = step(previous, &at.value, width, resets_normal);
+        match kind {
+            StepKind::Advance => {}
+            StepKind::Rollover => rollovers += 1,
+            StepKind::Reset => resets += 1,
+            StepKind::Decrease => decreases += 1,
+        }
+        increase = &increase + &amount;
+        let slot = usize::try_from(at.time.seconds().div_euclid(GRID_SECONDS) - first_slot).ok();
+        if let Some(slot) = slot.and_then(|slot| grid.get_mut(slot)) {
+            *slot = &*slot + &amount;
+        }
+        largest_step = largest_step.max(amount);
+        previous = &at.value;
+    }
+    Some(Figures::Counter { increase, resets, rollovers, decreases, largest_step, grid })
+}
+
+/// The digest that a block carries instead of the summaries: SHA-256(0x02 || salt || summaries).
+#[must_use]
+pub fn digest(salt: &[u8; 16], summaries: &[u8]) -> Hash {
+    sha256(&[&[0x02], salt, summaries])
+}
+
+/// Writes summaries as deterministic CBOR.
+#[must_use]
+pub fn encode(summaries: &[Summary]) -> Vec<u8> {
+    cbor::encode(|e| {
+        e.array(summaries.len() as u64)?;
+        for s in summaries {
+            let figures = match &s.figures {
+                None => 0,
+                Some(Figures::Gauge { .. }) => 3,
+                Some(Figures::Counter { .. }) => 6,
+            };
+            let ends = u64::from(s.first.is_some()) + u64::from(s.last.is_some());
+            e.map(6 + ends + u64::from(s.counter) + figures)?;
+            e.u8(0)?.str(s.sensor.as_str())?.u8(1)?.str(&s.unit)?.u8(2)?.u8(u8::from(s.counter))?;
+            e.u8(3)?.u64(s.values)?.u8(4)?.u64(s.missing)?.u8(5)?.u64(s.flagged)?;
+            for (key, at) in [(6, &s.first), (7, &s.last)] {
+                if let Some(at) = at {
+                    e.u8(key)?.array(2)?.i64(at.time.0)?;
+                    at.value.encode(e)?;
+                }
+            }
+            if let Some(Figures::Gauge { min, max, sum }) = &s.figures {
+                for (key, number) in [(8, min), (9, max), (10, sum)] {
+                    number.encode(e.u8(key)?)?;
+                }
+            }
+            if s.counter {
+                e.u8(11)?;
+                match &s.opening {
+                    Some(opening) => opening.encode(e)?,
+                    None => _ = e.null()?,
+                }
+            }
+            if let Some(Figures::Counter { increase, resets, rollovers, decreases, largest_step, grid }) = &s.figures {
+                increase.encode(e.u8(12)?)?;
+                e.u8(13)?.u64(*resets)?.u8(14)?.u64(*rollovers)?.u8(15)?.u64(*decreases)?;
+                largest_step.encode(e.u8(16)?)?;
+                e.u8(17)?.array(2)?.i64(GRID_SECONDS)?.array(grid.len() as u64)?;
+                for slot in grid {
+                    slot.encode(e)?;
+                }
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Reads summaries.
+///
+/// # Errors
+/// [`ProofError::Cbor`] says what is wrong with which summary.
+pub fn decode(bytes: &[u8]) -> Result<Vec<Summary>, ProofError> {
+    let bad = |detail: String| ProofError::cbor("summaries", detail);
+    cbor::check(bytes).map_err(|fault| bad(format!("{fault:?}")))?;
+    let mut d = Decoder::new(bytes);
+    let count = d.array().map_err(|e| bad(e.to_string()))?.unwrap_or(0);
+    (0..count).map(|index| decode_one(&mut d).map_err(|e| bad(format!("summary {index}: {e}")))).collect()
+}
+
+fn decode_one(d: &mut Decoder<'_>) -> Result<Summary, ProofError> {
+    let bad = |detail: &str| ProofError::cbor("summary", detail);
+    let wire = |e: minicbor::decode::Error| ProofError::cbor("summary", e);
+    let fields = d.map().map_err(wire)?.unwrap_or(0);
+    let (mut sensor, mut unit, mut counter) = (None, None, None);
+    let mut counts: [Option<u64>; 16] = [None; 16];
+    let (mut first, mut last, mut opening, mut grid) = (None, None, None, None);
+    let mut numbers: BTreeMap<u8, Decimal> = BTreeMap::new();
+    for _ in 0..fields {
+        match d.u8().map_err(wire)? {
+            0 => sensor = Some(d.str().map_err(wire)?.parse::<SensorName>()?),
+            1 => unit = Some(d.str().map_err(wire)?.to_owned()),
+            2 => counter = Some(d.u8().map_err(wire)?),
+            key @ (3..=5 | 13..=15) => counts[usize::from(key)] = Some(d.u64().map_err(wire)?),
+            6 => first = Some(decode_at(d)?),
+            7 => last = Some(decode_at(d)?),
+            key @ (8..=10 | 12 | 16) => _ = numbers.insert(key, Decimal::decode(d)?),
+            11 => {
+                opening = if d.datatype().map_err(wire)? == Type::Null {
+                    d.null().map_err(wire)?;
+                    Some(None)
+                } else {
+                    Some(Some(Decimal::decode(d)?))
+                }
+            }
+            17 => {
+                if d.array().map_err(wire)? != Some(2) || d.i64().map_err(wire)? != GRID_SECONDS {
+                    return Err(bad("a grid that is not of 900 seconds"));
+                }
+                let slots = d.array().map_err(wire)?.unwrap_or(0);
+                grid = Some((0..slots).map(|_| Decimal::decode(d)).collect::<Result<Vec<_>, _>>()?);
+            }
+            key => return Err(bad(&format!("unknown key {key}"))),
+        }
+    }
+    let counter = match counter {
+        Some(0) => false,
+        Some(1) => true,
+        _ => return Err(bad("neither a gauge nor a counter")),
+    };
+    let count = |key: usize| counts[key].ok_or_else(|| bad(&format!("key {key} is missing")));
+    let values = count(3)?;
+    let mut number = |key: u8| numbers.remove(&key).ok_or_else(|| bad(&format!("key {key} is missing")));
+    let figures = match (values, counter) {
+        (0, _) => None,
+        (_, false) => Some(Figures::Gauge { min: number(8)?, max: number(9)?, sum: number(10)? }),
+        (_, true) => Some(Figures::Counter {
+            increase: number(12)?,
+            resets: count(13)?,
+            rollovers: count(14)?,
+            decreases: count(15)?,
+            largest_step: number(16)?,
+            grid: grid.take().ok_or_else(|| bad("key 17 is missing"))?,
+        }),
+    };
+    let stray = !numbers.is_empty()
+        || grid.is_some()
+        || (figures.is_none() || !counter) && counts[13..].iter().any(Option::is_some)
+        || (values > 0) != first.is_some()
+        || (values > 0) != last.is_some()
+        || counter != opening.is_some();
+    if stray {
+        return Err(bad("keys that do not belong to its kind or its count of values"));
+    }
+    Ok(Summary {
+        sensor: sensor.ok_or_else(|| bad("key 0 is missing"))?,
+        unit: unit.ok_or_else(|| bad("key 1 is missing"))?,
+        counter,
+        values,
+        missing: count(4)?,
+        flagged: count(5)?,
+        first,
+        last,
+        opening: opening.flatten(),
+        figures,
+    })
+}
+
+fn decode_at(d: &mut Decoder<'_>) -> Result<At, ProofError> {
+    let wire = |e: minicbor::decode::Error| ProofError::cbor("a value with its time", e);
+    if d.array().map_err(wire)? != Some(2) {
+        return Err(ProofError::cbor("a value with its time", "not a pair"));
+    }
+    let time = UnixMillis(d.i64().map_err(wire)?);
+    Ok(At { time, value: Decimal::decode(d)? })
+}
