@@ -253,7 +253,7 @@ pub fn inspect(
 }
 
 fn summarize(sensor: &Sensor, mut collected: Collected, bounds: DayBounds, opening: Option<&Decimal>) -> Summary {
-    collected.values.sort_by(|a, b| (a.0, a.1, a.2).cmp(&(b.0, b.1, b.2)));
+    collected.values.sort_by_key(|value| (value.0, value.1, value.2));
     let all = collected.values.len();
     collected.values.dedup_by_key(|value| value.0);
     let mut flagged = collected.flagged + (all - collected.values.len()) as u64;
