@@ -211,7 +211,8 @@ impl Reply {
     }
 }
 
-#[cfg(all(test, feature = "p256"))]
+#[cfg(test)]
+#[cfg(feature = "p256")]
 mod tests {
     use super::*;
     use crate::crypto::SoftwareSigner;

@@ -230,7 +230,8 @@ mod pure {
     }
 }
 
-#[cfg(all(test, feature = "p256"))]
+#[cfg(test)]
+#[cfg(feature = "p256")]
 mod tests {
     use super::*;
 

@@ -323,7 +323,8 @@ pub fn seal(header: &Header, payload: &[u8], signer: &dyn Signer) -> Result<Vec<
     }))
 }
 
-#[cfg(all(test, feature = "p256"))]
+#[cfg(test)]
+#[cfg(feature = "p256")]
 mod tests {
     use proptest::prelude::*;
 
