@@ -1,11 +1,13 @@
 """The local AWS that Vitro is developed and tested on.
 
-One ministack process (and, once it is built, one development ledger) on loopback, with its state
-in a directory of its own, so that several stacks run side by side. `python -m stack --help` tells the
-commands; `stack.Stack` is the same for Python callers (the demo and the tests).
+One ministack process and one development ledger on loopback, with their state in a directory of their own, so
+that several stacks run side by side. `python -m stack --help` tells the commands; the names below are the
+same for Python callers (the demo and the tests).
 """
 
-from stack.model import StackConfig, StackInfo
+from stack.deploy import Deployment
+from stack.installation import Installation
 from stack.lifecycle import Stack
+from stack.model import StackConfig, StackError, StackInfo
 
-__all__ = ["Stack", "StackConfig", "StackInfo"]
+__all__ = ["Deployment", "Installation", "Stack", "StackConfig", "StackError", "StackInfo"]

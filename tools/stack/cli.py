@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 import sys
 from pathlib import Path
 
+from stack import dashboard, hints
 from stack.deploy import Deployment, deploy
 from stack.lifecycle import Stack
-from stack.model import DEFAULT_STATE_DIR, StackConfig, StackError
+from stack.model import DEFAULT_STATE_DIR, REPO, StackConfig, StackError
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -52,6 +54,20 @@ def _deploy(parsed: argparse.Namespace) -> None:
         print(f"{name:24} {value}")
 
 
+def _dashboard(parsed: argparse.Namespace) -> None:
+    info = Stack(_config(parsed)).info()
+    end = dt.datetime.now(dt.UTC)
+    start = end - dt.timedelta(minutes=parsed.minutes)
+    name = Deployment(parsed.customer, parsed.stage).name
+    dashboard.render(dashboard.read(info, name, start, end), parsed.output)
+    print(parsed.output)
+
+
+def _hints(parsed: argparse.Namespace) -> None:
+    info = Stack(_config(parsed)).info()
+    print(hints.text(info, Deployment(parsed.customer, parsed.stage)))
+
+
 def _config(parsed: argparse.Namespace) -> StackConfig:
     return StackConfig(
         state_dir=parsed.state_dir,
@@ -65,9 +81,7 @@ def _config(parsed: argparse.Namespace) -> StackConfig:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="stack", description="The local AWS Vitro is developed on.")
-    parser.add_argument(
-        "--state-dir", type=Path, default=DEFAULT_STATE_DIR, help="default: target/stack"
-    )
+    parser.add_argument("--state-dir", type=Path, default=DEFAULT_STATE_DIR, help="default: target/stack")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     up = commands.add_parser("up", help="start the emulator and the development ledger")
@@ -77,11 +91,20 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--tls", action="store_true", help="serve the AWS endpoint over TLS")
     up.add_argument("--no-ledger", action="store_true")
     up.set_defaults(run=_up)
-    ship = commands.add_parser("deploy", help="sam deploy of template.yaml")
-    ship.add_argument("--customer", default="acme")
-    ship.add_argument("--stage", default="dev")
+    installation = argparse.ArgumentParser(add_help=False)
+    installation.add_argument("--customer", default="acme")
+    installation.add_argument("--stage", default="dev")
+
+    ship = commands.add_parser("deploy", parents=[installation], help="sam deploy of template.yaml")
     ship.add_argument("--parameter", action="append", default=[], metavar="NAME=VALUE")
     ship.set_defaults(run=_deploy)
+    picture = commands.add_parser("dashboard", parents=[installation], help="draw the deployed dashboard")
+    picture.add_argument("--minutes", type=float, default=60, help="length of the time range, ending now")
+    picture.add_argument("--output", type=Path, default=REPO / "target/stack/dashboard.png")
+    picture.set_defaults(run=_dashboard)
+    try_it = commands.add_parser("hints", parents=[installation], help="print what to try")
+    try_it.set_defaults(run=_hints)
+
     commands.add_parser("down", help="stop what up started").set_defaults(run=_down)
     commands.add_parser("status", help="print stack.json").set_defaults(run=_status)
     commands.add_parser("env", help="print the variables for a shell").set_defaults(run=_env)

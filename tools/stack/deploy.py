@@ -41,9 +41,7 @@ def deploy(info: StackInfo, deployment: Deployment) -> dict[str, str]:
     bucket = f"vitro-deploy-{info.account}-{info.region}"
     s3 = aws.client(info, "s3")
     if bucket not in {found["Name"] for found in s3.list_buckets()["Buckets"]}:
-        s3.create_bucket(
-            Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": info.region}
-        )
+        s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": info.region})
     _sam_deploy(info, deployment, bucket)
     local.complete(info, deployment.name)
     if deployment.name not in info.deployments:

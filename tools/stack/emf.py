@@ -39,9 +39,7 @@ def metrics(line: str, logged_ms: float) -> Iterator[Metric]:
         return
 
 
-def _directive(
-    document: dict[str, Any], directive: dict[str, Any], timestamp: float
-) -> Iterator[Metric]:
+def _directive(document: dict[str, Any], directive: dict[str, Any], timestamp: float) -> Iterator[Metric]:
     for names in directive.get("Dimensions") or [[]]:
         if any(name not in document for name in names):
             continue
@@ -49,11 +47,7 @@ def _directive(
         for definition in directive["Metrics"]:
             found = document.get(definition["Name"])
             values = found if isinstance(found, list) else [found]
-            numbers = tuple(
-                float(v) for v in values if isinstance(v, int | float) and not isinstance(v, bool)
-            )
+            numbers = tuple(float(v) for v in values if isinstance(v, int | float) and not isinstance(v, bool))
             if numbers:
                 unit = definition.get("Unit", "None")
-                yield Metric(
-                    directive["Namespace"], definition["Name"], unit, dimensions, numbers, timestamp
-                )
+                yield Metric(directive["Namespace"], definition["Name"], unit, dimensions, numbers, timestamp)

@@ -21,12 +21,13 @@ WATCH_SECONDS = 5
 
 def adapt(mqtt: socket.socket, identity: ServerIdentity) -> None:
     """Applies every change; called before ministack serves."""
-    from ministack.services import cloudwatch, cloudwatch_logs, iot
+    from ministack.services import cloudwatch, cloudwatch_logs, iot, lambda_svc
 
     _mqtt_on_loopback(iot, mqtt)
     _mqtt_requires_certificate(iot, identity)
     _alarms_by_dimensions(cloudwatch)
     _metrics_from_logs(cloudwatch, cloudwatch_logs)
+    _metrics_of_every_invocation(lambda_svc)
 
 
 def _require(module: ModuleType, *names: str) -> None:
@@ -65,28 +66,31 @@ def _mqtt_requires_certificate(iot: Any, identity: ServerIdentity) -> None:
 
 
 def _alarms_by_dimensions(cloudwatch: Any) -> None:
-    """ministack evaluates an alarm over every dimension of its metric, so one customer's gap rings all alarms."""
+    """ministack evaluates an alarm over every dimension of its metric, so one customer's gap rings all alarms.
+
+    It also leaves an alarm as it is when data stop, whatever TreatMissingData says.
+    """
     _require(cloudwatch, "_evaluate_alarm", "_metrics", "_dims_key", "_dims_from_list")
     evaluate = cloudwatch._evaluate_alarm
 
-    class OneSeries:
-        """Stands for the metric store: it holds one alarm's own series and nothing else."""
-
-        def __init__(self, wanted: tuple[Any, ...]) -> None:
-            self.wanted = wanted
-
-        def items(self) -> list[tuple[Any, Any]]:
-            every = list(cloudwatch._metrics.items())
-            return [(key, list(points)) for key, points in every if key == self.wanted]
-
     def evaluate_own(alarm: dict[str, Any]) -> None:
         dimensions = cloudwatch._dims_from_list(alarm.get("Dimensions") or [])
-        wanted = (alarm.get("Namespace"), alarm.get("MetricName"), cloudwatch._dims_key(dimensions))
-        # A copy of the function with a store of its own: other threads go on writing to the real one.
-        own_globals = {**vars(cloudwatch), "_metrics": OneSeries(wanted)}
-        FunctionType(evaluate.__code__, own_globals)(alarm)
+        own = (alarm.get("Namespace"), alarm.get("MetricName"), cloudwatch._dims_key(dimensions))
+        points = list(cloudwatch._metrics.get(own) or [])
+        now = time.time()
+        since = now - alarm.get("Period", 60) * alarm.get("EvaluationPeriods", 1)
+        if not any(point["Timestamp"] >= since for point in points) and _silence_is_good(alarm):
+            points = [{"Timestamp": now, "Value": alarm["Threshold"]}]
+        # A copy of the function that sees one series: other threads go on writing to the real store.
+        FunctionType(evaluate.__code__, {**vars(cloudwatch), "_metrics": {own: points}})(alarm)
 
     cloudwatch._evaluate_alarm = evaluate_own
+
+
+def _silence_is_good(alarm: dict[str, Any]) -> bool:
+    """Whether missing data mean OK. At the threshold itself, the alarms of template.yaml are not breached."""
+    missing = alarm.get("TreatMissingData") == "notBreaching"
+    return missing and alarm.get("ComparisonOperator") == "GreaterThanThreshold"
 
 
 def _metrics_from_logs(cloudwatch: Any, logs: Any) -> None:
@@ -112,6 +116,28 @@ def _metrics_from_logs(cloudwatch: Any, logs: Any) -> None:
         fan_out(group, stream, events)
 
     logs._fanout_to_subscription_filters = fan_out_and_count
+
+
+def _metrics_of_every_invocation(lambda_svc: Any) -> None:
+    """ministack counts the invocations made by API; those that a queue or a schedule makes count on AWS, too."""
+    _require(lambda_svc, "_emit_lambda_metrics", "_emit_lambda_logs")
+    count = lambda_svc._emit_lambda_metrics
+    log = lambda_svc._emit_lambda_logs
+
+    def count_throttles(name: str, duration_ms: float, error: bool, throttle: bool) -> None:
+        if throttle:
+            count(name, duration_ms, error, throttle)
+
+    # Every execution, whoever asked for it, is logged exactly once.
+    def log_and_count(
+        func: dict[str, Any], request_id: str, text: str, error: bool, duration_ms: int, **more: Any
+    ) -> None:
+        name = (func.get("config") or func).get("FunctionName", "unknown")
+        count(name, float(duration_ms), error, False)
+        log(func, request_id, text, error, duration_ms, **more)
+
+    lambda_svc._emit_lambda_metrics = count_throttles
+    lambda_svc._emit_lambda_logs = log_and_count
 
 
 async def watch_metrics(account: str, region: str) -> None:

@@ -132,9 +132,7 @@ async def _serve(
     watchers = [asyncio.create_task(emulator.watch_metrics(arguments.account, arguments.region))]
     if arguments.owner_pid is not None:
         watchers.append(asyncio.create_task(_end_with(arguments.owner_pid, stopping)))
-    Path(READY_FILE).write_text(
-        json.dumps({"endpoint_url": endpoint, "mqtt_port": mqtt.getsockname()[1]}) + "\n"
-    )
+    Path(READY_FILE).write_text(json.dumps({"endpoint_url": endpoint, "mqtt_port": mqtt.getsockname()[1]}) + "\n")
     try:
         await serve(app, config, shutdown_trigger=stopping.wait, mode="asgi")
     finally:

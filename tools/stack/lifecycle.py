@@ -131,9 +131,7 @@ def _is_ready(endpoint: str, ca: Path, tls: bool) -> bool:
     """Whether every listener is up, by the emulator's own account."""
     context = ssl.create_default_context(cafile=str(ca)) if tls else None
     try:
-        with urllib.request.urlopen(
-            f"{endpoint}/_ministack/ready", timeout=5, context=context
-        ) as response:
+        with urllib.request.urlopen(f"{endpoint}/_ministack/ready", timeout=5, context=context) as response:
             return bool(response.status == 200)
     except (urllib.error.URLError, OSError):
         return False

@@ -11,9 +11,7 @@ from stack.model import StackError
 T = TypeVar("T")
 
 
-def until(
-    what: str, condition: Callable[[], T | None], timeout: float, interval: float = 0.05
-) -> T:
+def until(what: str, condition: Callable[[], T | None], timeout: float, interval: float = 0.05) -> T:
     """Calls `condition` until it returns something true; StackError naming `what` after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while True:

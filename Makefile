@@ -1,0 +1,105 @@
+# The way into the project: `make help` lists what can be asked of it.
+# Needs Rust (rust-toolchain.toml), Python 3.11, a C compiler and make; everything else is installed below .venv/.
+
+PYTHON ?= $(firstword $(shell command -v python3.11) python3)
+CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+FUNCTIONS := ingest summarize reconcile heartbeat publish bill
+STACK := .venv/stack/bin/python -m stack $(if $(STATE_DIR),--state-dir $(STATE_DIR))
+PIP := pip install --quiet --disable-pip-version-check --requirement
+
+# The installation on the local stack.
+CUSTOMER ?= acme
+STAGE ?= dev
+# Processor of the AWS build: arm64 or x86_64.
+ARCH ?= arm64
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+.PHONY: help
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
+
+# ---------------------------------------------------------------- tools
+
+.PHONY: setup
+setup: .venv/stack/.installed .venv/sam/.installed ## install the pinned Python tools below .venv/
+
+.venv/%/.installed: tools/stack/requirements-%.txt
+	$(PYTHON) -m venv .venv/$*
+	.venv/$*/bin/$(PIP) $<
+	@# What is in tools/ can be imported, wherever the clone lies.
+	@test $* != stack || echo ../../../../../tools > "$$(echo .venv/stack/lib/python3*/site-packages)/vitro-tools.pth"
+	@touch $@
+
+.venv/sam/.packaging: tools/stack/requirements-package.txt .venv/sam/.installed
+	.venv/sam/bin/$(PIP) $<
+	@touch $@
+
+# ---------------------------------------------------------------- build
+
+.PHONY: build
+build: ## build every program, and the functions' packages for the local stack
+	$(CARGO) build --workspace --bins --locked
+	@$(foreach f,$(FUNCTIONS),mkdir -p target/lambda/$(f) && \
+		strip --strip-debug -o target/lambda/$(f)/.bootstrap $(TARGET)/debug/$(f) && \
+		mv target/lambda/$(f)/.bootstrap target/lambda/$(f)/bootstrap &&) true
+
+.PHONY: package
+package: .venv/sam/.packaging ## build the functions' packages for AWS (ARCH=arm64 or x86_64), for `sam deploy`
+	PATH="$(CURDIR)/.venv/sam/bin:$$PATH" .venv/sam/bin/cargo-lambda lambda build --release --locked \
+		$(if $(filter x86_64,$(ARCH)),--x86-64,--arm64) --lambda-dir target/lambda \
+		$(foreach f,$(FUNCTIONS),--package vitro-$(f))
+	@$(foreach f,$(FUNCTIONS),test -x target/lambda/$(f)/bootstrap &&) ls -l $(FUNCTIONS:%=target/lambda/%/bootstrap)
+
+# ---------------------------------------------------------------- local stack
+
+.PHONY: up
+up: setup build ## start the local stack, deploy template.yaml to it, leave it running
+	@$(STACK) up $(if $(PORT),--port $(PORT)) $(if $(MQTT_PORT),--mqtt-port $(MQTT_PORT))
+	@$(MAKE) --no-print-directory deploy-local
+	@$(STACK) hints --customer $(CUSTOMER) --stage $(STAGE)
+
+.PHONY: deploy-local
+deploy-local: setup ## deploy template.yaml to the running local stack (CUSTOMER=acme STAGE=dev)
+	@$(STACK) deploy --customer $(CUSTOMER) --stage $(STAGE) $(foreach p,$(PARAMETERS),--parameter $(p))
+
+.PHONY: down
+down: ## stop what `make up` started
+	@test ! -x .venv/stack/bin/python || $(STACK) down
+
+.PHONY: demo
+demo: setup build ## replay a recorded day end to end (or RECORDING=f.csv SENSORS=f.toml ZONE=... DAY=...)
+	.venv/stack/bin/python -m demo $(if $(RECORDING),--recording "$(RECORDING)") \
+		$(if $(SENSORS),--sensors "$(SENSORS)") $(if $(ZONE),--zone "$(ZONE)") $(if $(DAY),--day "$(DAY)")
+
+# ---------------------------------------------------------------- checks
+
+.PHONY: lint
+lint: setup lint-rust lint-python lint-template ## format, clippy, docs, ruff, the template: warnings are errors
+
+.PHONY: lint-rust
+lint-rust:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --quiet
+
+.PHONY: lint-python
+lint-python: .venv/stack/.installed
+	.venv/stack/bin/ruff format --check
+	.venv/stack/bin/ruff check
+
+.PHONY: lint-template
+lint-template: .venv/sam/.installed
+	AWS_DEFAULT_REGION=eu-central-1 .venv/sam/bin/cfn-lint template.yaml
+	AWS_DEFAULT_REGION=eu-central-1 SAM_CLI_TELEMETRY=0 .venv/sam/bin/sam validate --lint
+
+.PHONY: test
+test: setup build ## every test: Rust, the template, the local stack end to end
+	$(CARGO) test --workspace --locked
+	.venv/stack/bin/pytest
+
+.PHONY: bench
+bench: ## the Criterion benchmarks
+	$(CARGO) bench --workspace --locked
