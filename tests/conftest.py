@@ -10,17 +10,18 @@
   `TEST_PARAMETERS`. Tests share it, so each one takes things (devices) with names of its own: `unique("meter")`.
 - `auth_stack`, `auth_installation` (session): the same with `auth=True`: IAM roles of the functions and IoT
   policies are enforced, and the AWS endpoint speaks TLS (trust `stack.ca_path`). For the security tests.
-- `new_stack` (session): a factory, `new_stack(auth=False, ledger=True) -> StackInfo`, for a test that must have a
-  stack to itself (it kills things, or deploys two customers). `Installation.deploy(info, Deployment(...))` deploys to it.
+- `new_stack` (session): a factory, `new_stack(auth=False, ledger=True) -> StackInfo`, for a test that must have
+  a stack to itself (it kills things, or deploys two customers); deploy to it with
+  `Installation.deploy(info, Deployment("acme", "test", parameters))`.
 - `unique` (function): `unique("meter")` gives `meter-<8 hex digits>`.
 - `repo` (session): root of the repository.
 
-`Installation` has the rest: names, boto3 clients, queues, `invoke`, `logs`, `metric`, `alarms`, `environment()` for a
-child process such as `target/debug/vitro`. A message whose batch failed comes back after the queue's visibility
-timeout (minutes, as on AWS): call `installation.set_visibility(2)` where a test waits for that.
+`Installation` has the rest: names, boto3 clients, queues, `invoke`, `logs`, `metric`, `alarms`, and
+`environment()` for a child process such as `target/debug/vitro`. A message whose batch failed comes back after the
+queue's visibility timeout (minutes, as on AWS): `installation.set_visibility(2)` where a test waits for that.
 
-Wait with `stack.wait.until(what, condition, timeout)`, never with a sleep. Whatever a test run leaves behind when it
-is killed ends by itself: the processes watch for the end of pytest's.
+Wait with `stack.wait.until(what, condition, timeout)`, never with a sleep. Whatever a killed test run leaves
+behind ends by itself: the emulator watches for the end of pytest's process.
 """
 
 from __future__ import annotations

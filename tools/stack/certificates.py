@@ -28,9 +28,7 @@ def make_server_identity(directory: Path) -> ServerIdentity:
 
     The authority's key is thrown away at once: nothing else can ever be signed with it.
     """
-    identity = ServerIdentity(
-        directory / "server-ca.pem", directory / "server.crt.pem", directory / "server.key.pem"
-    )
+    identity = ServerIdentity(directory / "server-ca.pem", directory / "server.crt.pem", directory / "server.key.pem")
     now = datetime.datetime.now(datetime.UTC)
     ca_key = ec.generate_private_key(ec.SECP256R1())
     ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Vitro local stack CA")])

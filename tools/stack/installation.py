@@ -76,9 +76,7 @@ class Installation:
         """Lets failed messages come back sooner than in production (a local shortcut, never in the template)."""
         sqs = self.client("sqs")
         for queue in QUEUES:
-            sqs.set_queue_attributes(
-                QueueUrl=self.queue_url(queue), Attributes={"VisibilityTimeout": str(seconds)}
-            )
+            sqs.set_queue_attributes(QueueUrl=self.queue_url(queue), Attributes={"VisibilityTimeout": str(seconds)})
 
     def invoke(self, function: str, event: object) -> Any:
         """Invokes a function with an event and returns its answer; StackError when it failed."""

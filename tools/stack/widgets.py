@@ -116,9 +116,7 @@ def _lines(card: Any, dashboard: Dashboard, widget: Widget) -> None:
     for place, at in enumerate(legend[: columns * legend_rows]):
         x, y = 0.03 + 0.325 * (place % columns), 0.055 * (legend_rows - place // columns)
         card.add_patch(
-            FancyBboxPatch(
-                (x, y - 0.012), 0.012, 0.024, boxstyle="square,pad=0", color=_color(widget, at), linewidth=0
-            )
+            FancyBboxPatch((x, y - 0.012), 0.012, 0.024, boxstyle="square,pad=0", color=_color(widget, at), linewidth=0)
         )
         card.text(x + 0.022, y, widget.series[at].label, va="center", fontsize=8.5, color=INK)
 

@@ -1,0 +1,69 @@
+"""Queues lose nothing: retries, dead letters, and a visibility that outlasts the function."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from template.model import Template
+
+# The ends of the line: what lands here waits for an operator.
+LAST = {"RuleErrorsQueue"}
+
+
+def sources(template: Template) -> list[tuple[str, str, dict[str, Any], int]]:
+    """(function, queue, event properties, timeout) of every queue that wakes a function."""
+    return [
+        (name, event["Properties"]["Queue"].removesuffix(".Arn"), event["Properties"], properties["Timeout"])
+        for name, properties in template.functions().items()
+        for event in properties["Events"].values()
+        if event["Type"] == "SQS"
+    ]
+
+
+def test_every_queue_has_a_dead_letter_queue(template: Template) -> None:
+    queues = template.of_type("AWS::SQS::Queue")
+    for name, properties in queues.items():
+        if name in LAST or properties["QueueName"].endswith("-dlq"):
+            assert "RedrivePolicy" not in properties
+            continue
+        redrive = properties["RedrivePolicy"]
+        target = queues[redrive["deadLetterTargetArn"].removesuffix(".Arn")]
+        assert target["QueueName"] == f"{properties['QueueName']}-dlq"
+        assert redrive["maxReceiveCount"] >= 5
+
+
+def test_messages_are_kept_for_two_weeks_and_encrypted(template: Template) -> None:
+    for properties in template.of_type("AWS::SQS::Queue").values():
+        assert properties["MessageRetentionPeriod"] == 14 * 24 * 3600
+        assert properties["SqsManagedSseEnabled"] is True
+
+
+def test_a_message_is_hidden_for_six_timeouts_of_its_function(template: Template) -> None:
+    queues = template.of_type("AWS::SQS::Queue")
+    for _, queue, properties, timeout in sources(template):
+        window = properties["MaximumBatchingWindowInSeconds"]
+        assert queues[queue]["VisibilityTimeout"] >= 6 * timeout
+        assert queues[queue]["VisibilityTimeout"] > timeout + window
+
+
+def test_one_bad_message_does_not_send_its_batch_back(template: Template) -> None:
+    for name, _, properties, _ in sources(template):
+        assert properties["FunctionResponseTypes"] == ["ReportBatchItemFailures"], name
+        # Without a window AWS allows no batch above ten.
+        assert properties["BatchSize"] <= 10 or properties["MaximumBatchingWindowInSeconds"] >= 1
+
+
+def test_each_queue_wakes_the_function_that_the_flow_says(template: Template) -> None:
+    assert {(name, queue) for name, queue, _, _ in sources(template)} == {
+        ("ingest", "TelemetryQueue"),
+        ("summarize", "SummarizeQueue"),
+        ("reconcile", "BlocksQueue"),
+        ("reconcile", "ReconcileQueue"),
+        ("publish", "PublishQueue"),
+    }
+
+
+def test_a_ledger_away_for_a_night_sends_no_day_to_the_dead_letters(template: Template) -> None:
+    publish = template.of_type("AWS::SQS::Queue")["PublishQueue"]
+    patience = publish["VisibilityTimeout"] * publish["RedrivePolicy"]["maxReceiveCount"]
+    assert patience >= 10 * 3600

@@ -1,0 +1,117 @@
+"""Least privilege: every role may do exactly what is written here, on exactly these resources."""
+
+from __future__ import annotations
+
+from template.model import Template
+
+SECRET = "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:P-"
+COMMANDS = "arn:${AWS::Partition}:iot:${AWS::Region}:${AWS::AccountId}:topic/vitro/${Customer}/*/command"
+
+CONSUME = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
+
+# Role -> resource -> actions. A function's log group is added to each function's row.
+EXPECTED: dict[str, dict[str, set[str]]] = {
+    "IngestRole": {
+        "TelemetryQueue.Arn": CONSUME,
+        "ReadingsTable.Arn": {"dynamodb:BatchWriteItem", "dynamodb:PutItem", "dynamodb:Query"},
+        "DevicesTable.Arn": {"dynamodb:GetItem", "dynamodb:UpdateItem"},
+        "DaysTable.Arn": {"dynamodb:UpdateItem"},
+        "ParkedTable.Arn": {"dynamodb:PutItem"},
+        "QuarantineBucket.Arn/quarantine/*": {"s3:PutObject"},
+    },
+    "SummarizeRole": {
+        "SummarizeQueue.Arn": CONSUME,
+        "ReconcileQueue.Arn": {"sqs:SendMessage"},
+        "ReadingsTable.Arn": {"dynamodb:Query"},
+        "DevicesTable.Arn": {"dynamodb:GetItem", "dynamodb:Scan"},
+        "DaysTable.Arn": {"dynamodb:GetItem", "dynamodb:Query", "dynamodb:UpdateItem"},
+        "ArchiveBucket.Arn/blocks/*": {"s3:GetObject"},
+        "ArchiveBucket.Arn/summaries/*": {"s3:PutObject"},
+    },
+    "ReconcileRole": {
+        "BlocksQueue.Arn": CONSUME,
+        "ReconcileQueue.Arn": CONSUME,
+        "SummarizeQueue.Arn": {"sqs:SendMessage"},
+        "PublishQueue.Arn": {"sqs:SendMessage"},
+        "ReadingsTable.Arn": {"dynamodb:Query"},
+        "DevicesTable.Arn": {"dynamodb:GetItem", "dynamodb:UpdateItem"},
+        "DaysTable.Arn": {"dynamodb:GetItem", "dynamodb:UpdateItem"},
+        "ParkedTable.Arn": {"dynamodb:PutItem"},
+        "ArchiveBucket.Arn/blocks/*": {"s3:GetObject", "s3:GetObjectVersion", "s3:PutObject"},
+        "ArchiveBucket.Arn/summaries/*": {"s3:GetObject", "s3:GetObjectVersion"},
+        "ArchiveBucket.Arn/raw/*": {"s3:PutObject"},
+        "QuarantineBucket.Arn/quarantine/*": {"s3:PutObject"},
+        COMMANDS: {"iot:Publish"},
+        SECRET + "command-key-??????": {"secretsmanager:GetSecretValue"},
+    },
+    "HeartbeatRole": {
+        "DevicesTable.Arn/index/liveness": {"dynamodb:Query"},
+        "ReadingsTable.Arn": {"dynamodb:Query"},
+        "DevicesTable.Arn": {"dynamodb:GetItem", "dynamodb:UpdateItem"},
+    },
+    "PublishRole": {
+        "PublishQueue.Arn": CONSUME,
+        "DaysTable.Arn": {"dynamodb:GetItem", "dynamodb:UpdateItem"},
+        "ParkedTable.Arn": {"dynamodb:PutItem"},
+        "ArchiveBucket.Arn/blocks/*": {"s3:GetObject", "s3:GetObjectVersion"},
+        SECRET + "fabric-??????": {"secretsmanager:GetSecretValue"},
+    },
+    "BillRole": {
+        "ArchiveBucket.Arn/statements/*": {"s3:PutObject"},
+        SECRET + "fabric-??????": {"secretsmanager:GetSecretValue"},
+    },
+    "RulesRole": {
+        "TelemetryQueue.Arn": {"sqs:SendMessage"},
+        "BlocksQueue.Arn": {"sqs:SendMessage"},
+        "RuleErrorsQueue.Arn": {"sqs:SendMessage"},
+    },
+    "SchedulesRole": {
+        "SummarizeFunction.Arn": {"lambda:InvokeFunction"},
+        "HeartbeatFunction.Arn": {"lambda:InvokeFunction"},
+        "BillFunction.Arn": {"lambda:InvokeFunction"},
+        "SchedulesDeadLetters.Arn": {"sqs:SendMessage"},
+    },
+}
+
+SERVICES = {"RulesRole": "iot.amazonaws.com", "SchedulesRole": "scheduler.amazonaws.com"}
+
+
+def expected(role: str) -> set[tuple[str, str]]:
+    """The row of a role as pairs."""
+    rows = dict(EXPECTED[role])
+    if role not in SERVICES:
+        rows[role.removesuffix("Role") + "Logs.Arn"] = {"logs:CreateLogStream", "logs:PutLogEvents"}
+    return {(action, resource) for resource, actions in rows.items() for action in actions}
+
+
+def test_every_role_is_in_the_table(template: Template) -> None:
+    assert set(template.of_type("AWS::IAM::Role")) == set(EXPECTED)
+
+
+def test_a_role_allows_what_the_table_says_and_no_more(template: Template) -> None:
+    for role in EXPECTED:
+        assert template.grants(role) == expected(role), role
+
+
+def test_no_action_and_no_whole_service_is_a_wildcard(template: Template) -> None:
+    for role in EXPECTED:
+        for action, resource in template.grants(role):
+            assert "*" not in action
+            # A wildcard may stand for a device, an object's key or a secret's suffix, never for a resource.
+            assert resource != "*"
+            assert "*" not in resource.removesuffix("/*").replace("/*/command", "")
+
+
+def test_only_its_own_service_takes_a_role(template: Template) -> None:
+    for role, properties in template.of_type("AWS::IAM::Role").items():
+        (statement,) = properties["AssumeRolePolicyDocument"]["Statement"]
+        assert statement["Principal"] == {"Service": SERVICES.get(role, "lambda.amazonaws.com")}
+        if role in SERVICES:
+            # No other account's rule or schedule may borrow it.
+            assert statement["Condition"] == {"StringEquals": {"aws:SourceAccount": "AWS::AccountId"}}
+
+
+def test_a_function_runs_under_its_own_role(template: Template) -> None:
+    roles = [properties["Role"] for properties in template.functions().values()]
+    assert roles == [f"{name.capitalize()}Role.Arn" for name in template.functions()]
+    assert len(set(roles)) == len(roles)
