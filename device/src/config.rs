@@ -1,0 +1,385 @@
+//! What a device's folder says: `device.toml` and the files that it names. `docs/device.md` explains every key.
+//!
+//! `vitro device new` writes such a folder; the agent only reads it, apart from its outbox.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use vitro_proof::crypto::SoftwareSigner;
+use vitro_proof::{Customer, DeviceId, PublicKey, SensorTable, Signer, ZoneName};
+
+use crate::error::DeviceError;
+
+/// The configuration's name in the device's folder.
+pub const CONFIG_FILE: &str = "device.toml";
+/// The longest silence that the yellow paper allows a device, in minutes.
+pub const MAX_SILENCE_MINUTES: u32 = 60;
+/// What AWS IoT takes on one connection, in publishes a second.
+pub const MAX_PUBLISHES_PER_SECOND: u32 = 100;
+
+/// A signer that the agent may share between its tasks and its TLS connection.
+pub type SharedSigner = Arc<dyn Signer + Send + Sync>;
+
+/// The content of `device.toml`. Paths are relative to the folder that it lies in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeviceConfig {
+    /// The thing name: client id, `kid` of the envelopes, part of every topic.
+    pub thing: DeviceId,
+    /// The customer whose topics the device uses.
+    pub customer: Customer,
+    /// The site's time zone: its days are closed by it.
+    pub zone: ZoneName,
+    /// The sensor table in JSON, as the registry has it.
+    #[serde(default = "default_sensors")]
+    pub sensors: PathBuf,
+    /// The public command keys in JSON: [`CommandKeys`].
+    #[serde(default = "default_command_keys")]
+    pub command_keys: PathBuf,
+    /// Where the private key is.
+    #[serde(default)]
+    pub key: KeyStore,
+    /// Where the device connects to, and how.
+    pub broker: Broker,
+    /// How it samples and reports.
+    #[serde(default)]
+    pub sampling: Sampling,
+    /// Where it keeps what it signed.
+    #[serde(default)]
+    pub outbox: OutboxConfig,
+}
+
+/// Where the private key is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+pub enum KeyStore {
+    /// A PKCS#8 key in PEM, readable by its owner alone.
+    File {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl Default for KeyStore {
+    fn default() -> Self {
+        Self::File { path: "key.pem".into() }
+    }
+}
+
+/// The connection: MQTT 3.1.1 over mutual TLS.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Broker {
+    /// Host name or address; the server's certificate must carry it.
+    pub host: String,
+    /// 8883, or 443 with ALPN on AWS.
+    pub port: u16,
+    /// The authorities that the server's certificate is checked against, in PEM. No others are trusted.
+    #[serde(default = "default_ca")]
+    pub ca: PathBuf,
+    /// The device's certificate, then its issuers, in PEM.
+    #[serde(default = "default_certificate")]
+    pub certificate: PathBuf,
+    /// Publish by Basic Ingest, which spares AWS's charge a message; else by plain topics.
+    #[serde(default = "default_true")]
+    pub basic_ingest: bool,
+    /// At most so many publishes a second, of which AWS takes 100 on a connection.
+    #[serde(default = "default_rate")]
+    pub max_publishes_per_second: u32,
+    /// At most so many publishes wait for their PUBACK.
+    #[serde(default = "default_in_flight")]
+    pub max_in_flight: u16,
+    /// MQTT keep alive; AWS allows 30 to 1200.
+    #[serde(default = "default_keep_alive")]
+    pub keep_alive_seconds: u16,
+    /// A connection on which a PUBACK takes longer is given up, and what it did not acknowledge is sent again on the next.
+    #[serde(default = "default_ack_timeout")]
+    pub ack_timeout_seconds: u16,
+}
+
+/// How the device samples its sensors, and what it reports.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sampling {
+    /// Sensors are polled at the begin of the local day and then every so many seconds.
+    #[serde(default = "default_poll")]
+    pub poll_interval_seconds: u32,
+    /// What a poll sends.
+    #[serde(default)]
+    pub send: SendMode,
+    /// With `on-change`, every sensor is reported at least so often although it does not change: 1 to 60.
+    #[serde(default = "default_report")]
+    pub report_at_least_minutes: u32,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self {
+            poll_interval_seconds: default_poll(),
+            send: SendMode::default(),
+            report_at_least_minutes: default_report(),
+        }
+    }
+}
+
+/// What a poll sends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SendMode {
+    /// Every sensor, at every poll.
+    #[default]
+    Always,
+    /// The sensors whose value changed, and those that were silent for `report_at_least_minutes`.
+    OnChange,
+}
+
+/// Where the agent keeps what it signed, and for how long.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutboxConfig {
+    /// The SQLite file.
+    #[serde(default = "default_outbox")]
+    pub path: PathBuf,
+    /// The readings of a settled day are kept until so many further days are closed. What is not settled is kept for good.
+    #[serde(default = "default_keep_days")]
+    pub keep_days: u32,
+}
+
+impl Default for OutboxConfig {
+    fn default() -> Self {
+        Self { path: default_outbox(), keep_days: default_keep_days() }
+    }
+}
+
+fn default_sensors() -> PathBuf {
+    "sensors.json".into()
+}
+fn default_command_keys() -> PathBuf {
+    "command-keys.json".into()
+}
+fn default_ca() -> PathBuf {
+    "ca.pem".into()
+}
+fn default_certificate() -> PathBuf {
+    "cert.pem".into()
+}
+fn default_outbox() -> PathBuf {
+    "outbox.sqlite".into()
+}
+fn default_true() -> bool {
+    true
+}
+fn default_rate() -> u32 {
+    50
+}
+fn default_in_flight() -> u16 {
+    50
+}
+fn default_keep_alive() -> u16 {
+    60
+}
+fn default_ack_timeout() -> u16 {
+    30
+}
+fn default_poll() -> u32 {
+    60
+}
+fn default_report() -> u32 {
+    MAX_SILENCE_MINUTES
+}
+fn default_keep_days() -> u32 {
+    30
+}
+
+/// A public key that commands are signed with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CommandKey {
+    /// The key's id: the `kid` of a command's envelope.
+    pub id: String,
+    /// The point, SEC1 uncompressed, in hex.
+    pub public_key: PublicKey,
+}
+
+/// The command keys that a device takes orders from: the customer's current one, and the one it will change to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CommandKeys {
+    /// The key in use.
+    pub current: CommandKey,
+    /// The key that follows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<CommandKey>,
+}
+
+impl CommandKeys {
+    /// The key of this id.
+    #[must_use]
+    pub fn get(&self, id: &str) -> Option<&CommandKey> {
+        std::iter::once(&self.current).chain(&self.next).find(|key| key.id == id)
+    }
+}
+
+impl DeviceConfig {
+    /// A configuration with every setting at its default.
+    #[must_use]
+    pub fn new(thing: DeviceId, customer: Customer, zone: ZoneName, host: &str, port: u16) -> Self {
+        Self {
+            thing,
+            customer,
+            zone,
+            sensors: default_sensors(),
+            command_keys: default_command_keys(),
+            key: KeyStore::default(),
+            broker: Broker {
+                host: host.to_owned(),
+                port,
+                ca: default_ca(),
+                certificate: default_certificate(),
+                basic_ingest: true,
+                max_publishes_per_second: default_rate(),
+                max_in_flight: default_in_flight(),
+                keep_alive_seconds: default_keep_alive(),
+                ack_timeout_seconds: default_ack_timeout(),
+            },
+            sampling: Sampling::default(),
+            outbox: OutboxConfig::default(),
+        }
+    }
+
+    /// Checks what the types cannot.
+    ///
+    /// # Errors
+    /// [`DeviceError::Config`] names the key and what it must be.
+    pub fn check(&self) -> Result<(), DeviceError> {
+        let bad = |why: String| Err(DeviceError::Config(why));
+        let within = |key: &str, value: u32, from: u32, to: u32| {
+            if (from..=to).contains(&value) {
+                Ok(())
+            } else {
+                bad(format!("{key} = {value}: {from} to {to} is allowed"))
+            }
+        };
+        let broker = &self.broker;
+        within("broker.max_publishes_per_second", broker.max_publishes_per_second, 1, MAX_PUBLISHES_PER_SECOND)?;
+        within("broker.max_in_flight", broker.max_in_flight.into(), 1, 1000)?;
+        within("broker.keep_alive_seconds", broker.keep_alive_seconds.into(), 30, 1200)?;
+        within("broker.ack_timeout_seconds", broker.ack_timeout_seconds.into(), 1, 3600)?;
+        let sampling = &self.sampling;
+        within("sampling.report_at_least_minutes", sampling.report_at_least_minutes, 1, MAX_SILENCE_MINUTES)?;
+        within(
+            "sampling.poll_interval_seconds",
+            sampling.poll_interval_seconds,
+            1,
+            sampling.report_at_least_minutes.saturating_mul(60),
+        )
+    }
+
+    /// The content of `device.toml`.
+    ///
+    /// # Errors
+    /// [`DeviceError::Config`] if it cannot be written, as for a path that is no Unicode.
+    pub fn to_toml(&self) -> Result<String, DeviceError> {
+        toml::to_string(self).map_err(|e| DeviceError::Config(e.to_string()))
+    }
+
+    /// The topic that the device publishes a kind of message to: `telemetry`, `block` or `reply`.
+    #[must_use]
+    pub fn publish_topic(&self, kind: &str) -> String {
+        let plain = format!("vitro/{}/{}/{kind}", self.customer, self.thing);
+        if self.broker.basic_ingest { format!("$aws/rules/vitro_{}_{kind}/{plain}", self.customer) } else { plain }
+    }
+
+    /// The topic that the device takes commands from.
+    #[must_use]
+    pub fn command_topic(&self) -> String {
+        format!("vitro/{}/{}/command", self.customer, self.thing)
+    }
+}
+
+/// A device's folder with its configuration.
+#[derive(Clone, Debug)]
+pub struct DeviceFolder {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its `device.toml`.
+    pub config: DeviceConfig,
+}
+
+impl DeviceFolder {
+    /// Reads and checks the folder's `device.toml`.
+    ///
+    /// # Errors
+    /// [`DeviceError::File`] or [`DeviceError::Config`] names the file.
+    pub fn open(path: &Path) -> Result<Self, DeviceError> {
+        let file = path.join(CONFIG_FILE);
+        let in_file = |why: &dyn std::fmt::Display| DeviceError::Config(format!("{}: {why}", file.display()));
+        let config: DeviceConfig = toml::from_str(&read(&file)?).map_err(|e| in_file(&e))?;
+        config.check().map_err(|e| in_file(&e))?;
+        Ok(Self { path: path.to_owned(), config })
+    }
+
+    /// A path of the configuration, seen from where the process runs.
+    #[must_use]
+    pub fn resolve(&self, path: &Path) -> PathBuf {
+        self.path.join(path)
+    }
+
+    /// The sensor table.
+    ///
+    /// # Errors
+    /// [`DeviceError::File`] or [`DeviceError::Config`] names the file.
+    pub fn sensor_table(&self) -> Result<SensorTable, DeviceError> {
+        self.json(&self.config.sensors)
+    }
+
+    /// The command keys.
+    ///
+    /// # Errors
+    /// [`DeviceError::File`] or [`DeviceError::Config`] names the file.
+    pub fn command_keys(&self) -> Result<CommandKeys, DeviceError> {
+        self.json(&self.config.command_keys)
+    }
+
+    fn json<T: serde::de::DeserializeOwned>(&self, path: &Path) -> Result<T, DeviceError> {
+        let path = self.resolve(path);
+        serde_json::from_str(&read(&path)?).map_err(|e| DeviceError::Config(format!("{}: {e}", path.display())))
+    }
+
+    /// The key, behind the trait that a secure element would implement as well.
+    ///
+    /// # Errors
+    /// [`DeviceError::Key`] if the file is readable by others or holds no P-256 key. The key itself is never shown.
+    pub fn signer(&self) -> Result<SharedSigner, DeviceError> {
+        match &self.config.key {
+            KeyStore::File { path } => {
+                let path = self.resolve(path);
+                check_private(&path)?;
+                let pem = zeroize::Zeroizing::new(read(&path)?);
+                let signer = SoftwareSigner::from_pkcs8_pem(&pem).map_err(|e| DeviceError::key(&path, &e))?;
+                Ok(Arc::new(signer))
+            }
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<String, DeviceError> {
+    fs::read_to_string(path).map_err(|source| DeviceError::File { path: path.to_owned(), source })
+}
+
+#[cfg(unix)]
+fn check_private(path: &Path) -> Result<(), DeviceError> {
+    use std::os::unix::fs::PermissionsExt;
+    let meta = fs::metadata(path).map_err(|source| DeviceError::File { path: path.to_owned(), source })?;
+    if meta.permissions().mode() & 0o077 != 0 {
+        return Err(DeviceError::key(path, &"others than its owner may read it; its mode must be 0600"));
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn check_private(_: &Path) -> Result<(), DeviceError> {
+    Ok(())
+}

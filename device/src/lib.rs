@@ -1,0 +1,10 @@
+//! The Crystal gateway's agent: samples, signs, stores, sends, closes its days and answers commands. `docs/device.md` describes it.
+//!
+//! What it signed is durable before it is sent, and is sent as it was stored. The formats and the arithmetic are `vitro-proof`'s.
+#![forbid(unsafe_code)]
+
+pub mod config;
+mod error;
+
+pub use config::{DeviceConfig, DeviceFolder};
+pub use error::DeviceError;
