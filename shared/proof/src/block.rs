@@ -292,8 +292,7 @@ fn check_summaries(block: &Block, summaries: &[Summary]) -> Result<(), BlockFaul
     let bad = |sensor: &str, why: &str| Err(BlockFault::BadSummaries(format!("{sensor}: {why}")));
     match block.span {
         Span::Daily { .. } => block.bounds.check_daily()?,
-        Span::Interim if block.bounds.from < block.bounds.to => {}
-        Span::Interim => return Err(BlockFault::BadLength(block.bounds.to - block.bounds.from)),
+        Span::Interim => block.bounds.check_interim()?,
     }
     if summaries.windows(2).any(|pair| pair[0].sensor >= pair[1].sensor) {
         return bad("sensors", "not sorted by name, or one twice");

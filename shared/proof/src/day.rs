@@ -179,6 +179,15 @@ impl DayBounds {
         if (22 * 3600..=26 * 3600).contains(&length) { Ok(()) } else { Err(BlockFault::BadLength(length)) }
     }
 
+    /// An interim block's interval: part of a day, so not empty and at most 26 hours.
+    ///
+    /// # Errors
+    /// [`BlockFault::BadLength`].
+    pub fn check_interim(self) -> Result<(), BlockFault> {
+        let length = self.to.saturating_sub(self.from);
+        if (1..=26 * 3600).contains(&length) { Ok(()) } else { Err(BlockFault::BadLength(length)) }
+    }
+
     /// Whether the instant lies in the interval.
     #[must_use]
     pub fn contains(self, time: UnixMillis) -> bool {
@@ -298,5 +307,14 @@ mod tests {
         for (hours, good) in [(21, false), (22, true), (26, true), (27, false), (-24, false)] {
             assert_eq!(DayBounds { from: 0, to: hours * 3600 }.check_daily().is_ok(), good);
         }
+        assert!(DayBounds { from: i64::MIN, to: i64::MAX }.check_daily().is_err());
+    }
+
+    #[test]
+    fn an_interim_interval_is_part_of_a_day() {
+        for (seconds, good) in [(0, false), (1, true), (26 * 3600, true), (26 * 3600 + 1, false), (-1, false)] {
+            assert_eq!(DayBounds { from: 7, to: 7 + seconds }.check_interim().is_ok(), good);
+        }
+        assert!(DayBounds { from: i64::MAX, to: i64::MIN }.check_interim().is_err());
     }
 }

@@ -137,7 +137,7 @@ pub enum BlockFault {
     /// Summaries and salt do not hash to the digest in the signed block.
     #[error("the summaries are not those that the block was signed over")]
     DigestMismatch,
-    /// A daily block's day is not 22 to 26 hours long, or an interval is empty or backwards.
+    /// A daily block's day is not 22 to 26 hours long, or an interim block's interval is empty, backwards or longer than 26.
     #[error("the day is {0} seconds long")]
     BadLength(i64),
     /// The block does not start where the previous daily block ended, in time or in numbers.

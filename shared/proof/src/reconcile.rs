@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::account::{Account, Range, ranges_of};
+use crate::account::{Account, Range};
 use crate::block::OpenedBlock;
 use crate::day::{DayBounds, LocalDay};
 use crate::decimal::Decimal;
@@ -151,8 +151,7 @@ impl CloudDay {
             units += envelope.metered_units();
             summarizer.add(item.number, envelope.header().content, envelope.payload());
         }
-        let mut held = numbers.iter().copied().peekable();
-        let missing = ranges_of((frame.first..end).filter(|number| held.next_if_eq(number).is_none()));
+        let missing = holes(frame.first, end, &numbers);
         let gaps = summarizer
             .heard()
             .into_iter()
@@ -194,6 +193,20 @@ impl CloudDay {
             missing: self.missing.clone(),
         }
     }
+}
+
+/// What is missing of the numbers from `first` to just below `end`. Works on the holes, not on the numbers: how long a run is, is
+/// the device's word.
+fn holes(first: u64, end: u64, held: &[u64]) -> Vec<Range> {
+    let mut missing = Vec::new();
+    let mut next = first;
+    for number in held.iter().copied().chain([end]) {
+        if next < number {
+            missing.push((next, number - 1));
+        }
+        next = number.saturating_add(1);
+    }
+    missing
 }
 
 /// How a block and the cloud's day compare.

@@ -72,6 +72,21 @@ mod label {
 /// # Errors
 /// A [`ContentFault`] that concerns the whole pack; faults of single records stand in their place in the pack.
 pub fn read_pack(payload: &[u8], thing: &DeviceId) -> Result<Pack, ContentFault> {
+    let records = read_records(payload, thing)?;
+    Ok(records.into_iter().map(|record| record.map_err(|refused| refused.fault)).collect())
+}
+
+/// A record with a fault, and whose it is as far as that can be told: a summary counts it as flagged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refused {
+    /// The sensor's name without the device's prefix; nothing if the name is not this device's.
+    pub(crate) sensor: Option<String>,
+    /// What is wrong.
+    pub(crate) fault: ContentFault,
+}
+
+/// As [`read_pack`], with the sensors of the records that have a fault.
+pub(crate) fn read_records(payload: &[u8], thing: &DeviceId) -> Result<Vec<Result<Record, Refused>>, ContentFault> {
     cbor::check(payload).map_err(|_| ContentFault::UnreadablePack)?;
     let mut d = Decoder::new(payload);
     let count = d.array().ok().flatten().ok_or(ContentFault::UnreadablePack)?;
@@ -83,7 +98,7 @@ pub fn read_pack(payload: &[u8], thing: &DeviceId) -> Result<Pack, ContentFault>
     }
     let mut base = Base::default();
     let mut seen = BTreeSet::new();
-    let mut pack = Pack::new();
+    let mut records = Vec::new();
     for _ in 0..count {
         let fields = Fields::read(&mut d, &mut base).ok_or(ContentFault::UnreadablePack)?;
         // A record that only sets base values says nothing itself.
@@ -94,12 +109,12 @@ pub fn read_pack(payload: &[u8], thing: &DeviceId) -> Result<Pack, ContentFault>
             if seen.insert((record.sensor.clone(), record.time)) {
                 Ok(record)
             } else {
-                Err(ContentFault::DuplicateRecord)
+                Err(Refused { sensor: Some(record.sensor), fault: ContentFault::DuplicateRecord })
             }
         });
-        pack.push(record);
+        records.push(record);
     }
-    Ok(pack)
+    Ok(records)
 }
 
 /// A number as it stood in a record: it may be one that the profile does not allow.
@@ -183,14 +198,22 @@ impl Fields {
             && self.unit.is_none()
     }
 
-    fn resolve(self, base: &Base, thing: &DeviceId) -> Result<Record, ContentFault> {
-        let full = format!("{}{}", base.name, self.name.unwrap_or_default());
+    fn resolve(self, base: &Base, thing: &DeviceId) -> Result<Record, Refused> {
+        let full = format!("{}{}", base.name, self.name.as_deref().unwrap_or_default());
         let sensor = full
             .strip_prefix(thing.as_str())
             .and_then(|rest| rest.strip_prefix('/'))
             .filter(|rest| !rest.is_empty())
-            .ok_or(ContentFault::ForeignName)?
+            .ok_or(Refused { sensor: None, fault: ContentFault::ForeignName })?
             .to_owned();
+        match self.reading(base) {
+            Ok((time, unit, value)) => Ok(Record { sensor, unit, time, value }),
+            Err(fault) => Err(Refused { sensor: Some(sensor), fault }),
+        }
+    }
+
+    /// What the record says beside its name: time, unit, value.
+    fn reading(self, base: &Base) -> Result<(UnixMillis, Option<String>, Value), ContentFault> {
         let time = absolute_time(base.time.as_ref(), self.time)?;
         let values = usize::from(self.value.is_some()) + usize::from(self.text.is_some()) + self.other;
         if values > 1 {
@@ -214,7 +237,7 @@ impl Fields {
                 None => return Err(ContentFault::NoValue),
             },
         };
-        Ok(Record { sensor, unit: self.unit.or_else(|| base.unit.clone()), time, value })
+        Ok((time, self.unit.or_else(|| base.unit.clone()), value))
     }
 }
 

@@ -75,7 +75,7 @@ pub struct Summary {
     pub values: u64,
     /// Values that the logger marked missing.
     pub missing: u64,
-    /// Records of this sensor that do not count, and decreases.
+    /// Records of this sensor that do not count, whatever is wrong with them, and decreases.
     pub flagged: u64,
     /// The first value that counts.
     pub first: Option<At>,
@@ -118,8 +118,10 @@ pub fn closings(summaries: &[Summary]) -> BTreeMap<SensorName, Decimal> {
 /// How many slots of the UTC grid a day touches.
 #[must_use]
 pub fn grid_slots(bounds: DayBounds) -> usize {
-    let slots = (bounds.to + GRID_SECONDS - 1).div_euclid(GRID_SECONDS) - bounds.from.div_euclid(GRID_SECONDS);
-    usize::try_from(slots).unwrap_or(0)
+    // Bounds may come from a foreign block: no step here overflows, whatever they are.
+    let whole = bounds.to.div_euclid(GRID_SECONDS) - bounds.from.div_euclid(GRID_SECONDS);
+    let begun = i64::from(bounds.to.rem_euclid(GRID_SECONDS) != 0);
+    usize::try_from(whole + begun).unwrap_or(0)
 }
 
 /// Collects a day's envelopes and sums them up.
@@ -158,9 +160,16 @@ impl<'a> Summarizer<'a> {
             return;
         };
         for (index, record) in pack.into_iter().enumerate() {
-            let Ok(record) = record else { continue };
-            let Some(position) = self.table.position(&record.sensor) else { continue };
+            let sensor = match &record {
+                Ok(record) => Some(&record.sensor),
+                Err(refused) => refused.sensor.as_ref(),
+            };
+            let Some(position) = sensor.and_then(|name| self.table.position(name)) else { continue };
             let collected = &mut self.sensors[position];
+            let Ok(record) = record else {
+                collected.flagged += 1;
+                continue;
+            };
             match check_record(&record, &self.table.sensors()[position]) {
                 Ok(value) if self.bounds.contains(record.time) => {
                     collected.values.push((record.time, number, index, value));
@@ -205,9 +214,9 @@ impl<'a> Summarizer<'a> {
     }
 }
 
-fn readable(content: ContentType, payload: &[u8], thing: &DeviceId) -> Result<senml::Pack, ContentFault> {
+fn readable(content: ContentType, payload: &[u8], thing: &DeviceId) -> Result<Vec<Result<senml::Record, senml::Refused>>, ContentFault> {
     match content {
-        ContentType::Senml => senml::read_pack(payload, thing),
+        ContentType::Senml => senml::read_records(payload, thing),
         _ => Err(ContentFault::Encrypted),
     }
 }
@@ -238,7 +247,7 @@ pub fn inspect(
         Err(fault) => _ = faults.insert(fault),
         Ok(pack) => {
             for record in pack {
-                let checked = record.and_then(|record| {
+                let checked = record.map_err(|refused| refused.fault).and_then(|record| {
                     newest = newest.max(Some(record.time));
                     let position = table.position(&record.sensor).ok_or(ContentFault::UnknownSensor)?;
                     check_record(&record, &table.sensors()[position])
