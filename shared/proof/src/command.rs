@@ -4,7 +4,7 @@ use minicbor::Decoder;
 
 use crate::account::{Range, decode_ranges, encode_ranges};
 use crate::cbor;
-use crate::crypto::Signer;
+use crate::crypto::{PublicKey, Signer, sha256};
 use crate::day::LocalDay;
 use crate::envelope::{ContentType, Header, Kind, seal};
 use crate::error::{ProofError, SignerError};
@@ -12,6 +12,12 @@ use crate::ids::{BlockNumber, CommandNumber, DeviceId, Hash, ReplyNumber};
 
 /// The version of the commands' and replies' format.
 pub const VERSION: u8 = 1;
+
+/// The id of a command key, which is the `kid` of its commands: the first 16 hex digits of SHA-256 over its SEC1 point.
+#[must_use]
+pub fn key_id(key: &PublicKey) -> String {
+    hex::encode(&sha256(&[key.as_bytes()]).0[..8])
+}
 
 /// What a device is asked to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -233,6 +239,14 @@ mod tests {
             assert_eq!((envelope.header().kind, envelope.header().kid.as_str()), (Kind::Command, "key-1"));
             assert_eq!(Command::decode(envelope.payload()).unwrap(), command);
         }
+    }
+
+    #[test]
+    fn a_command_key_has_one_id() {
+        let signer = SoftwareSigner::from_scalar(&[3; 32]).unwrap();
+        let id = key_id(&signer.public_key());
+        assert_eq!(id.len(), 16);
+        assert_eq!(id, sha256(&[signer.public_key().as_bytes()]).to_string()[..16]);
     }
 
     #[test]
