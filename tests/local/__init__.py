@@ -1,0 +1,1 @@
+"""Tests of the local stack itself, and of template.yaml deployed to it, without any business rule."""

@@ -1,0 +1,87 @@
+"""Metrics out of log lines, and the picture of the dashboard."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from pathlib import Path
+
+import pytest
+
+from stack import Installation, emf, wait
+from stack.dashboard import expand, read, render, total
+
+
+def line(**document: object) -> str:
+    """An EMF log line with two sets of dimensions."""
+    directive = {
+        "Namespace": "Vitro",
+        "Dimensions": [["Stack"], ["Stack", "Reason"]],
+        "Metrics": [{"Name": "Refused", "Unit": "Count"}],
+    }
+    return json.dumps({"_aws": {"Timestamp": 1_700_000_000_000, "CloudWatchMetrics": [directive]}, **document})
+
+
+def test_a_line_gives_a_metric_a_set_of_dimensions() -> None:
+    found = list(emf.metrics(line(Stack="s", Reason="late", Refused=[2, 3]), 0))
+    assert [(m.dimensions, m.values) for m in found] == [
+        ({"Stack": "s"}, (2.0, 3.0)),
+        ({"Stack": "s", "Reason": "late"}, (2.0, 3.0)),
+    ]
+    assert {(m.namespace, m.name, m.unit, m.timestamp) for m in found} == {("Vitro", "Refused", "Count", 1.7e9)}
+
+
+def test_a_set_whose_dimension_is_absent_gives_none() -> None:
+    assert [m.dimensions for m in emf.metrics(line(Stack="s", Refused=1), 0)] == [{"Stack": "s"}]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "START RequestId", '{"_aws"', '{"_aws": 1}', '{"_aws": {"CloudWatchMetrics": [{}]}}', line(Stack="s")]
+)
+def test_an_ordinary_or_broken_line_gives_nothing(text: str) -> None:
+    assert list(emf.metrics(text, 0)) == []
+
+
+def test_rows_may_repeat_the_row_above() -> None:
+    rows = expand([["N", "A", "Stack", "s"], ["...", "t", {"label": "x"}], [".", "B", ".", "."]])
+    assert rows == [
+        ("N", "A", {"Stack": "s"}, {}),
+        ("N", "A", {"Stack": "t"}, {"label": "x"}),
+        ("N", "B", {"Stack": "t"}, {}),
+    ]
+
+
+def test_the_picture_shows_what_was_measured(installation: Installation, tmp_path: Path) -> None:
+    cloudwatch = installation.client("cloudwatch")
+    now = dt.datetime.now(dt.UTC)
+    for minutes, value in ((1, 2.0), (20, 1.0)):
+        cloudwatch.put_metric_data(
+            Namespace="Vitro",
+            MetricData=[
+                {
+                    "MetricName": "StatementsIssued",
+                    "Dimensions": [{"Name": "Stack", "Value": installation.prefix}],
+                    "Timestamp": now - dt.timedelta(minutes=minutes),
+                    "Value": value,
+                }
+            ],
+        )
+    dashboard = read(installation.info, installation.prefix, now - dt.timedelta(hours=1), now)
+    (series,) = [s for w in dashboard.widgets for s in w.series if s.label == "statements issued"]
+    assert total(series, "Sum") == 3.0
+    picture = tmp_path / "dashboard.png"
+    render(dashboard, picture)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert set(dashboard.alarms.values()) <= {"OK", "ALARM", "INSUFFICIENT_DATA"}
+
+
+def test_an_alarm_rings_for_its_own_customer_and_stops(installation: Installation) -> None:
+    # Somebody else's gap is none of ours.
+    for owner, value in (("vitro-somebody-else", 1.0), (installation.prefix, 0.0)):
+        installation.client("cloudwatch").put_metric_data(
+            Namespace="Vitro",
+            MetricData=[
+                {"MetricName": "DaysParked", "Dimensions": [{"Name": "Stack", "Value": owner}], "Value": value}
+            ],
+        )
+    wait.until("the alarm to be evaluated", lambda: installation.alarms()["days-parked"] == "OK", 30)
