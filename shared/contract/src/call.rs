@@ -1,0 +1,151 @@
+//! The way in: what the contract is called with and what it answers.
+
+use serde::{Deserialize, Serialize};
+use vitro_proof::Hash;
+
+use crate::error::ContractError;
+use crate::registry;
+use crate::tx::Tx;
+
+/// The ledger's state could not be read or written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct StateError(pub String);
+
+/// The ledger's state, as chaincode sees it: reads give what is *committed*; what this transaction wrote is not seen.
+///
+/// The contract never reads what it wrote in the same call, writes a key at most once, writes in the order of the keys, and never
+/// asks for a range that begins with the empty key (on Fabric such a range holds composite keys, too).
+pub trait State {
+    /// The committed value of a key.
+    ///
+    /// # Errors
+    /// [`StateError`] if the state cannot be read.
+    fn get(&mut self, key: &str) -> Result<Option<Vec<u8>>, StateError>;
+
+    /// Sets a key when the transaction commits.
+    ///
+    /// # Errors
+    /// [`StateError`] if the write is not taken.
+    fn put(&mut self, key: &str, value: Vec<u8>) -> Result<(), StateError>;
+
+    /// The committed keys from `start` (included) to `end` (excluded) with their values, in the order of their bytes.
+    ///
+    /// # Errors
+    /// [`StateError`] if the state cannot be read.
+    fn range(&mut self, start: &str, end: &str) -> Result<Vec<(String, Vec<u8>)>, StateError>;
+}
+
+/// What a certificate is for, by its organizational unit (Fabric's NodeOUs).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OuRole {
+    /// A program or a person that submits and asks.
+    Client,
+    /// Speaks for its organization: agrees to roles, devices and agreements.
+    Admin,
+    /// A peer node.
+    Peer,
+    /// An orderer node.
+    Orderer,
+}
+
+impl OuRole {
+    /// The role that an organizational unit stands for.
+    #[must_use]
+    pub fn from_ou(ou: &str) -> Option<Self> {
+        match ou {
+            "client" => Some(Self::Client),
+            "admin" => Some(Self::Admin),
+            "peer" => Some(Self::Peer),
+            "orderer" => Some(Self::Orderer),
+            _ => None,
+        }
+    }
+}
+
+/// Who signed the proposal. The ledger has checked the certificate against the MSP before the contract is called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Creator {
+    /// The id of the MSP.
+    pub msp: String,
+    /// The certificate's NodeOU role.
+    pub role: OuRole,
+    /// SHA-256 over the certificate's DER.
+    pub certificate_hash: Hash,
+}
+
+/// The transaction that the call is part of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Context {
+    /// The transaction's id.
+    pub tx_id: String,
+    /// The transaction's timestamp in Unix seconds: the submitter's word.
+    pub timestamp: i64,
+    /// The channel.
+    pub channel: String,
+    /// Who calls.
+    pub creator: Creator,
+}
+
+/// A chaincode event; at most one a transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// What happened.
+    pub name: String,
+    /// To what: CBOR.
+    pub payload: Vec<u8>,
+}
+
+/// A call's answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// The answer: CBOR.
+    pub payload: Vec<u8>,
+    /// The transaction's event.
+    pub event: Option<Event>,
+}
+
+impl Response {
+    pub(crate) fn of(record: &impl crate::wire::Record) -> Self {
+        Self { payload: record.encode(), event: None }
+    }
+
+    pub(crate) fn with_event(self, name: &str, payload: Vec<u8>) -> Self {
+        Self { event: Some(Event { name: name.to_owned(), payload }), ..self }
+    }
+}
+
+/// The functions that only read.
+const QUERIES: &[&str] = &["registry:roles", "registry:device", "registry:devices"];
+
+/// Whether the function only reads, so that asking one peer is enough and nothing is to be committed.
+#[must_use]
+pub fn is_query(function: &str) -> bool {
+    QUERIES.contains(&function)
+}
+
+/// Runs one call. The state is written only if it succeeds.
+///
+/// # Errors
+/// [`ContractError`], whose text begins with its code.
+pub fn invoke(
+    ctx: &Context,
+    state: &mut dyn State,
+    function: &str,
+    args: &[Vec<u8>],
+) -> Result<Response, ContractError> {
+    let mut tx = Tx::new(state);
+    let tx_ref = &mut tx;
+    let response = match function {
+        "registry:configure" => registry::configure(ctx, tx_ref, args),
+        "registry:roles" => registry::roles(ctx, tx_ref, args),
+        "registry:register_device" => registry::register_device(ctx, tx_ref, args),
+        "registry:approve_devices" => registry::approve_devices(ctx, tx_ref, args),
+        "registry:device" => registry::device(ctx, tx_ref, args),
+        "registry:devices" => registry::devices(ctx, tx_ref, args),
+        _ => Err(ContractError::UnknownFunction(function.chars().take(80).collect())),
+    }?;
+    tx.commit()?;
+    Ok(response)
+}

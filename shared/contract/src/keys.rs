@@ -1,0 +1,120 @@
+//! Where everything is stored. No key begins with U+0000 (those are Fabric's composite keys) or an underscore (CouchDB's own).
+//!
+//! Names hold no `/`, so a prefix that ends in `/` is one range, and no name reaches into another's. Everything that publishing a
+//! day touches has the device in its key: two devices share no key, or MVCC would serialise the night.
+
+use vitro_proof::{DeviceId, Hash, LocalDay};
+
+use crate::ids::{AgreementId, MeteringPoint, MspId, Role, Shard};
+
+/// The roles in force.
+pub(crate) const ROLES: &str = "roles";
+
+/// What an MSP wants the roles to be.
+pub(crate) fn roles_vote(msp: &MspId) -> String {
+    format!("roles-vote/{msp}")
+}
+
+/// All devices.
+pub(crate) const DEVICES: &str = "device/";
+
+/// A device's entry in force.
+pub(crate) fn device(thing: &DeviceId) -> String {
+    format!("device/{thing}")
+}
+
+/// Every entry that a device ever had.
+pub(crate) fn device_revision(thing: &DeviceId, revision: u64) -> String {
+    format!("device-revision/{thing}/{revision:010}")
+}
+
+/// A party's approval of an entry.
+pub(crate) fn device_approval(thing: &DeviceId, entry: Hash, role: Role) -> String {
+    format!("device-approval/{thing}/{entry}/{role}")
+}
+
+/// The device that serves a metering point.
+pub(crate) fn point(point: &MeteringPoint) -> String {
+    format!("point/{point}")
+}
+
+/// A device of a shard.
+pub(crate) fn shard_device(shard: &Shard, thing: &DeviceId) -> String {
+    format!("{}{thing}", shard_devices(shard))
+}
+
+/// All devices of a shard.
+pub(crate) fn shard_devices(shard: &Shard) -> String {
+    format!("shard/{shard}/")
+}
+
+/// A proposed agreement.
+pub(crate) fn agreement(id: &AgreementId, hash: Hash) -> String {
+    format!("agreement/{id}/{hash}")
+}
+
+/// All proposals under an id.
+pub(crate) fn agreement_proposals(id: &AgreementId) -> String {
+    format!("agreement/{id}/")
+}
+
+/// All proposals.
+pub(crate) const AGREEMENTS: &str = "agreement/";
+
+/// A party's approval of a proposal.
+pub(crate) fn agreement_approval(id: &AgreementId, hash: Hash, role: Role) -> String {
+    format!("agreement-approval/{id}/{hash}/{role}")
+}
+
+/// The proposal that all parties approved.
+pub(crate) fn agreement_active(id: &AgreementId) -> String {
+    format!("agreement-active/{id}")
+}
+
+/// A device's block by number. Twenty digits hold every number, and sort as numbers do.
+pub(crate) fn block(thing: &DeviceId, number: u64) -> String {
+    format!("block/{thing}/{number:020}")
+}
+
+/// The number of a daily block by its hash.
+pub(crate) fn daily_by_hash(thing: &DeviceId, hash: Hash) -> String {
+    format!("daily/{thing}/{hash}")
+}
+
+/// The number of the daily block that follows another, or of the first.
+pub(crate) fn daily_after(thing: &DeviceId, previous: Option<Hash>) -> String {
+    match previous {
+        Some(hash) => format!("daily-after/{thing}/{hash}"),
+        None => format!("daily-after/{thing}/first"),
+    }
+}
+
+/// Which of a device's blocks are there.
+pub(crate) fn chain(thing: &DeviceId) -> String {
+    format!("chain/{thing}")
+}
+
+/// A device's day.
+pub(crate) fn day(thing: &DeviceId, day: LocalDay) -> String {
+    format!("day/{thing}/{day}")
+}
+
+/// Just after a device's day, for the end of a range.
+pub(crate) fn after_day(thing: &DeviceId, day: LocalDay) -> String {
+    format!("day/{thing}/{day}~")
+}
+
+/// A statement.
+pub(crate) fn statement(id: Hash) -> String {
+    format!("statement/{id}")
+}
+
+/// A closed period of an agreement.
+pub(crate) fn closed(id: &AgreementId, from: LocalDay) -> String {
+    format!("{}{from}", closed_periods(id))
+}
+
+/// All closed periods of an agreement.
+pub(crate) fn closed_periods(id: &AgreementId) -> String {
+    format!("closed/{id}/")
+}

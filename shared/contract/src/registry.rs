@@ -1,0 +1,211 @@
+//! Roles and devices.
+
+use vitro_proof::{DeviceId, Hash};
+
+use crate::access::{self, Identity, exactly, text};
+use crate::call::{Context, Response};
+use crate::error::ContractError;
+use crate::ids::{Bytes, Role, Shard};
+use crate::keys;
+use crate::model::{
+    Approval, DeviceApproval, DeviceEntry, DevicePage, DeviceRecord, DeviceView, Roles, RolesStatus, RolesVote,
+};
+use crate::tx::Tx;
+use crate::wire::Record;
+
+/// Devices on a page of `registry:devices`.
+const PAGE: usize = 100;
+
+/// The roles come into force when all four MSPs that they name submitted the same bytes; then they stay.
+pub(crate) fn configure(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) -> Result<Response, ContractError> {
+    let [bytes] = exactly(args)?;
+    let proposal = Roles::decode(bytes)?;
+    proposal.check()?;
+    let caller = proposal.role_of(&ctx.creator.msp).ok_or_else(|| ContractError::NotAParty(ctx.creator.msp.clone()))?;
+    access::check_identity(ctx, Identity::Admin)?;
+    if let Some(in_force) = tx.load::<Roles>(keys::ROLES)? {
+        return if in_force == proposal {
+            roles_status(tx, Some(in_force), None)
+        } else {
+            Err(ContractError::AlreadyConfigured)
+        };
+    }
+    let vote_key = keys::roles_vote(proposal.msp(caller));
+    let before = tx.load::<RolesVote>(&vote_key)?;
+    if before.is_none_or(|vote| vote.proposal.0 != *bytes) {
+        tx.store(&vote_key, &RolesVote { proposal: Bytes(bytes.clone()), tx: ctx.tx_id.clone(), time: ctx.timestamp });
+    }
+    let mut all = true;
+    for role in Role::ALL {
+        let vote = tx.load::<RolesVote>(&keys::roles_vote(proposal.msp(role)))?;
+        all &= vote.is_some_and(|vote| vote.proposal.0 == *bytes);
+    }
+    if !all {
+        return roles_status(tx, None, Some(&proposal));
+    }
+    tx.store(keys::ROLES, &proposal);
+    let payload = proposal.encode();
+    Ok(roles_status(tx, Some(proposal), None)?.with_event("configured", payload))
+}
+
+/// Anybody on the channel may ask who plays which role.
+pub(crate) fn roles(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) -> Result<Response, ContractError> {
+    let [] = exactly(args)?;
+    access::check_identity(ctx, Identity::Anyone)?;
+    let in_force = tx.load::<Roles>(keys::ROLES)?;
+    let own = match ctx.creator.msp.parse() {
+        Ok(msp) => tx.load::<RolesVote>(&keys::roles_vote(&msp))?,
+        Err(_) => None,
+    };
+    let wanted = own.map(|vote| Roles::decode(&vote.proposal.0)).transpose()?;
+    roles_status(tx, in_force, wanted.as_ref())
+}
+
+fn roles_status(tx: &mut Tx<'_>, in_force: Option<Roles>, wanted: Option<&Roles>) -> Result<Response, ContractError> {
+    let mut agreed = Vec::new();
+    if let Some(proposal) = in_force.as_ref().or(wanted) {
+        let bytes = proposal.encode();
+        for role in Role::ALL {
+            let vote = tx.load::<RolesVote>(&keys::roles_vote(proposal.msp(role)))?;
+            if vote.is_some_and(|vote| vote.proposal.0 == bytes) {
+                agreed.push(proposal.msp(role).clone());
+            }
+        }
+    }
+    Ok(Response::of(&RolesStatus { in_force, agreed }))
+}
+
+/// Registers devices, or adds a sensor table or a renewed certificate to one. All of the entries are taken, or none.
+pub(crate) fn register_device(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) -> Result<Response, ContractError> {
+    access::require(ctx, tx, &[Role::Operator], Identity::Anyone)?;
+    if args.is_empty() {
+        return Err(ContractError::BadArguments("at least one entry is expected".into()));
+    }
+    let mut devices = Vec::new();
+    for bytes in args {
+        let entry = DeviceEntry::decode(bytes)?;
+        entry.check()?;
+        register(ctx, tx, &entry, bytes)?;
+        devices.push(view(tx, &entry.thing)?);
+    }
+    Ok(Response::of(&DevicePage { devices, next: None }))
+}
+
+fn register(ctx: &Context, tx: &mut Tx<'_>, entry: &DeviceEntry, bytes: &[u8]) -> Result<(), ContractError> {
+    let key = keys::device(&entry.thing);
+    let revision = match tx.load::<DeviceRecord>(&key)? {
+        Some(there) if there.entry.0 == *bytes => return Ok(()),
+        Some(there) => {
+            there.open()?.check_continued_by(entry)?;
+            there.revision + 1
+        }
+        None => {
+            let point = keys::point(&entry.metering_point);
+            if let Some(other) = tx.get(&point)? {
+                let other = String::from_utf8_lossy(&other).into_owned();
+                return Err(ContractError::MeteringPointTaken(format!("{} by {other}", entry.metering_point)));
+            }
+            tx.put(&point, entry.thing.as_str().as_bytes().to_vec());
+            let shard = keys::shard_device(&entry.shard, &entry.thing);
+            tx.put(&shard, entry.metering_point.as_str().as_bytes().to_vec());
+            0
+        }
+    };
+    let record = DeviceRecord { entry: Bytes(bytes.to_vec()), revision, tx: ctx.tx_id.clone(), time: ctx.timestamp };
+    tx.store(&key, &record);
+    tx.store(&keys::device_revision(&entry.thing, revision), &record);
+    Ok(())
+}
+
+/// RC's or DV's approval of entries, each by its hash. All of the list is approved, or nothing.
+pub(crate) fn approve_devices(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) -> Result<Response, ContractError> {
+    let role = access::require(ctx, tx, &[Role::Rc, Role::Dv], Identity::Admin)?;
+    let [list] = exactly(args)?;
+    let list = Vec::<DeviceApproval>::decode(list)?;
+    let mut devices = Vec::new();
+    for DeviceApproval { thing, entry } in &list {
+        let found = load(tx, thing)?.1.hash();
+        if found != *entry {
+            return Err(ContractError::EntryMismatch(format!("{thing}: its entry has the hash {found}")));
+        }
+        let key = keys::device_approval(thing, *entry, role);
+        if tx.load::<Approval>(&key)?.is_none() {
+            tx.store(&key, &approval(ctx, role));
+        }
+        devices.push(view(tx, thing)?);
+    }
+    Ok(Response::of(&DevicePage { devices, next: None }))
+}
+
+/// The caller's approval, as it is stored.
+pub(crate) fn approval(ctx: &Context, role: Role) -> Approval {
+    Approval {
+        role,
+        msp: ctx.creator.msp.clone(),
+        certificate: ctx.creator.certificate_hash,
+        tx: ctx.tx_id.clone(),
+        time: ctx.timestamp,
+    }
+}
+
+/// One device.
+pub(crate) fn device(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) -> Result<Response, ContractError> {
+    access::require_reader(ctx, tx)?;
+    let [thing] = exactly(args)?;
+    Ok(Response::of(&view(tx, &text("a device", thing)?)?))
+}
+
+/// Devices in the order of their names: of a shard (all where it is empty), from a name on.
+pub(crate) fn devices(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) -> Result<Response, ContractError> {
+    access::require_reader(ctx, tx)?;
+    let [shard, from] = exactly(args)?;
+    let prefix = match shard.as_slice() {
+        [] => keys::DEVICES.to_owned(),
+        shard => keys::shard_devices(&text::<Shard>("a shard", shard)?),
+    };
+    let start = match from.as_slice() {
+        [] => prefix.clone(),
+        from => format!("{prefix}{}", text::<DeviceId>("a device", from)?),
+    };
+    let end = format!("{}0", prefix.trim_end_matches('/'));
+    let mut things = Vec::new();
+    for (key, _) in tx.range(&start, &end)?.into_iter().take(PAGE + 1) {
+        things.push(key[prefix.len()..].parse::<DeviceId>()?);
+    }
+    let next = if things.len() > PAGE { things.pop() } else { None };
+    let devices = things.iter().map(|thing| view(tx, thing)).collect::<Result<_, _>>()?;
+    Ok(Response::of(&DevicePage { devices, next }))
+}
+
+/// A device's record and entry.
+pub(crate) fn load(tx: &mut Tx<'_>, thing: &DeviceId) -> Result<(DeviceRecord, DeviceEntry), ContractError> {
+    let record: DeviceRecord = find(tx, thing)?.ok_or_else(|| ContractError::UnknownDevice(thing.to_string()))?;
+    let entry = record.open()?;
+    Ok((record, entry))
+}
+
+/// A device's record, if it is registered.
+pub(crate) fn find(tx: &mut Tx<'_>, thing: &DeviceId) -> Result<Option<DeviceRecord>, ContractError> {
+    tx.load(&keys::device(thing))
+}
+
+fn approvals(tx: &mut Tx<'_>, thing: &DeviceId, entry: Hash) -> Result<Vec<Approval>, ContractError> {
+    let mut found = Vec::new();
+    for role in [Role::Rc, Role::Dv] {
+        found.extend(tx.load::<Approval>(&keys::device_approval(thing, entry, role))?);
+    }
+    Ok(found)
+}
+
+/// Whether the device counts for an agreement: RC and DV approved the entry in force. The operator alone cannot make it so.
+pub(crate) fn counts(tx: &mut Tx<'_>, thing: &DeviceId, entry: Hash) -> Result<bool, ContractError> {
+    Ok(approvals(tx, thing, entry)?.len() == 2)
+}
+
+fn view(tx: &mut Tx<'_>, thing: &DeviceId) -> Result<DeviceView, ContractError> {
+    let (record, entry) = load(tx, thing)?;
+    let hash = entry.hash();
+    let approvals = approvals(tx, thing, hash)?;
+    let counts = approvals.len() == 2;
+    Ok(DeviceView { entry, hash, revision: record.revision, tx: record.tx, time: record.time, approvals, counts })
+}
