@@ -18,6 +18,18 @@ pub enum DeviceError {
     /// The configuration, or a file that it names, is not as `docs/device.md` has it.
     #[error("{0}")]
     Config(String),
+    /// A recording, or the file that describes its columns, is wrong somewhere.
+    #[error("{}, line {line}, column {column}: {why}", path.display())]
+    Recording {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: u64,
+        /// The column: its title in a CSV, its place in the line from 1 elsewhere.
+        column: String,
+        /// What is wrong.
+        why: String,
+    },
     /// The private key cannot be used.
     #[error("{}: {why}", path.display())]
     Key {
@@ -37,7 +49,7 @@ impl DeviceError {
     #[must_use]
     pub fn retryable(&self) -> bool {
         match self {
-            Self::File { .. } | Self::Config(_) | Self::Key { .. } => false,
+            Self::File { .. } | Self::Config(_) | Self::Recording { .. } | Self::Key { .. } => false,
         }
     }
 }
