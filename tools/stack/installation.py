@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
+import signal
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from stack import aws
 from stack.deploy import Deployment, deploy
-from stack.model import StackError, StackInfo
+from stack.lifecycle import Stack
+from stack.model import StackConfig, StackError, StackInfo
+from stack.process import group_members
 
 QUEUES = ("telemetry", "blocks", "summarize", "reconcile", "publish")
 
@@ -85,6 +91,26 @@ class Installation:
         if answer.get("FunctionError"):
             raise StackError(f"{function} failed: {payload}")
         return json.loads(payload) if payload else None
+
+    def workers(self, function: str) -> list[int]:
+        """Process ids of a function's running environments."""
+        emulator = Stack(StackConfig(state_dir=Path(self.info.state_dir))).emulator.pid()
+        wanted = f"AWS_LAMBDA_FUNCTION_NAME={self.name(function)}".encode()
+        found = []
+        for pid in group_members(emulator) if emulator is not None else []:
+            # One that has just ended has no environment any more.
+            with suppress(OSError):
+                if wanted in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+                    found.append(pid)
+        return found
+
+    def kill(self, function: str) -> int:
+        """Kills a function's running environments, as AWS may at any moment; returns how many."""
+        workers = self.workers(function)
+        for pid in workers:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return len(workers)
 
     def logs(self, function: str) -> list[str]:
         """Every log line of a function so far, oldest first."""
