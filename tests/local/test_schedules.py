@@ -1,0 +1,33 @@
+"""The schedules of the template wake their functions with the input that the template gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from stack import Installation, wait
+
+SCHEDULES = {"deadline": "summarize", "heartbeat": "heartbeat", "bill": "bill"}
+
+
+def starts(installation: Installation, function: str) -> int:
+    """How often a function was invoked."""
+    return sum(line.startswith("START") for line in installation.logs(function))
+
+
+def test_schedules_wake_their_functions(installation: Installation, unique: Callable[[str], str]) -> None:
+    scheduler = installation.client("scheduler")
+    before = {function: starts(installation, function) for function in SCHEDULES.values()}
+    for schedule, function in SCHEDULES.items():
+        found = scheduler.get_schedule(Name=installation.name(schedule))
+        assert found["State"] == "ENABLED"
+        assert found["Target"]["Arn"].endswith(f":function:{installation.name(function)}")
+        # Nobody can turn the emulator's clock, so a copy of the schedule is due at once.
+        scheduler.create_schedule(
+            Name=unique(schedule),
+            ScheduleExpression="at(2020-01-01T00:00:00)",
+            FlexibleTimeWindow={"Mode": "OFF"},
+            Target=found["Target"],
+            ActionAfterCompletion="DELETE",
+        )
+    for function, count in before.items():
+        wait.until(f"{function} to be woken", lambda f=function, n=count: starts(installation, f) > n, 40, 0.5)
