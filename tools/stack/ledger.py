@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from stack import wait
-from stack.model import REPO, StackInfo
+from stack.model import LOOPBACK, REPO, StackInfo
 from stack.process import ManagedProcess
 
 START_SECONDS = 30.0
@@ -34,9 +34,9 @@ def ensure_running(process: ManagedProcess, info: StackInfo) -> StackInfo:
     ready = process.state_dir / "ledger.json"
     if process.pid() is None:
         ready.unlink(missing_ok=True)
-        argv = [str(binary), "--data-dir", str(data), "--listen", "127.0.0.1:0"]
-        argv += ["--ready-file", str(ready)]
-        process.start(argv, {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ})
+        argv = [str(binary), "--data-dir", str(data), "--host", LOOPBACK, "--ready-file", str(ready)]
+        keep = ("PATH", "HOME", "VITRO_LOG")
+        process.start(argv, {name: os.environ[name] for name in keep if name in os.environ})
 
     def answered() -> dict[str, object] | None:
         process.check()
