@@ -17,7 +17,7 @@ from pathlib import Path
 
 from stack.certificates import ServerIdentity, make_server_identity
 from stack.model import LOCAL_ACCESS_KEY, LOCAL_SECRET_KEY, LOOPBACK, READY_FILE
-from stack.process import start_time
+from stack.process import ManagedProcess, start_time
 
 
 def main() -> None:
@@ -141,10 +141,11 @@ async def _serve(
 
 
 async def _end_with(owner: int, stopping: asyncio.Event) -> None:
-    """Stops when the process that asked for this stack (a test run) has ended without stopping it."""
+    """Stops the stack when the process that asked for it (a test run) has ended without stopping it."""
     started = start_time(owner)
     while started is not None and start_time(owner) == started:
         await asyncio.sleep(1)
+    await asyncio.to_thread(ManagedProcess("ledger", Path.cwd()).stop)
     stopping.set()
 
 
