@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use rusqlite::ErrorCode;
 use thiserror::Error;
+use vitro_proof::ProofError;
 
 /// Why the agent could not do something.
 #[derive(Debug, Error)]
@@ -38,6 +40,29 @@ pub enum DeviceError {
         /// Why; never the key.
         why: String,
     },
+    /// SQLite could not read or write the outbox.
+    #[error("outbox: {0}")]
+    Outbox(#[from] rusqlite::Error),
+    /// Another process has the outbox open.
+    #[error("{}: another process is this device", path.display())]
+    InUse {
+        /// The outbox.
+        path: PathBuf,
+    },
+    /// The outbox belongs to another thing or to another key: a device is its key, and its numbers count under it.
+    #[error("{}: the outbox of {owner} under another name or key", path.display())]
+    ForeignOutbox {
+        /// The outbox.
+        path: PathBuf,
+        /// The thing that it belongs to.
+        owner: String,
+    },
+    /// The outbox holds something that it never should, or lacks something.
+    #[error("the outbox is damaged: {0}")]
+    Damaged(String),
+    /// A name, number or day is not as the formats have it.
+    #[error(transparent)]
+    Proof(#[from] ProofError),
 }
 
 impl DeviceError {
@@ -49,7 +74,18 @@ impl DeviceError {
     #[must_use]
     pub fn retryable(&self) -> bool {
         match self {
-            Self::File { .. } | Self::Config(_) | Self::Recording { .. } | Self::Key { .. } => false,
+            Self::Outbox(e) => matches!(
+                e.sqlite_error_code(),
+                Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::DiskFull)
+            ),
+            Self::InUse { .. } => true,
+            Self::File { .. }
+            | Self::Config(_)
+            | Self::Recording { .. }
+            | Self::Key { .. }
+            | Self::ForeignOutbox { .. }
+            | Self::Damaged(_)
+            | Self::Proof(_) => false,
         }
     }
 }

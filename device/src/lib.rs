@@ -5,6 +5,7 @@
 
 pub mod config;
 mod error;
+pub mod outbox;
 pub mod recording;
 
 pub use config::{DeviceConfig, DeviceFolder};
