@@ -1,0 +1,6 @@
+//! Tests of the formats against files that other implementations also read and write.
+#![cfg(feature = "p256")]
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod made;
+mod vectors;
