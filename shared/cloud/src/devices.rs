@@ -1,0 +1,194 @@
+//! The registry of devices: who may send, with which key, and where its chain and its liveness mark stand.
+//!
+//! [`Device`] is the typed entry; [`Devices`] reads and changes the table `devices`. Changes that can race are conditional, and
+//! what only grows (mark, `closed_through`) never goes back.
+
+mod entry;
+mod table;
+
+use vitro_proof::crypto::sha256;
+use vitro_proof::{
+    BlockNumber, DeviceId, Hash, ProofError, PublicKey, SensorTable, SequenceNumber, UnixMillis, ZoneName,
+};
+
+pub use table::{Devices, Registered};
+
+/// How many parts the liveness index has.
+pub const LIVE_SHARDS: u8 = 8;
+/// The mark is rewritten when a message is this much newer, in milliseconds of received time ...
+pub const MARK_MILLIS: i64 = 10 * 60 * 1000;
+/// ... or its number this much higher.
+pub const MARK_NUMBERS: u64 = 64;
+
+/// Whether a device may send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// It may.
+    Active,
+    /// It may not until an operator says so; what it sends is quarantined.
+    Suspended,
+    /// It never will again: its key is out of use.
+    Retired,
+}
+
+impl Status {
+    /// The word as it is stored and shown.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Suspended => "suspended",
+            Self::Retired => "retired",
+        }
+    }
+}
+
+impl std::str::FromStr for Status {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        [Self::Active, Self::Suspended, Self::Retired]
+            .into_iter()
+            .find(|status| status.as_str() == text)
+            .ok_or_else(|| format!("{text:?} is no status"))
+    }
+}
+
+/// The newest message that the registry knows of. Coarse: it lags behind by up to [`MARK_MILLIS`] and [`MARK_NUMBERS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// The highest number noted.
+    pub number: SequenceNumber,
+    /// The newest received time noted.
+    pub received: UnixMillis,
+    /// The newest record's time of the message noted last, if it had one.
+    pub time: Option<UnixMillis>,
+}
+
+impl Mark {
+    /// Whether a message with this number and received time moves the mark.
+    #[must_use]
+    pub fn is_moved_by(&self, number: SequenceNumber, received: UnixMillis) -> bool {
+        received.0 >= self.received.0.saturating_add(MARK_MILLIS)
+            || number.0 >= self.number.0.saturating_add(MARK_NUMBERS)
+    }
+
+    /// The mark after `other`: neither number nor received time goes back.
+    #[must_use]
+    pub fn merged(&self, other: &Self) -> Self {
+        let time = if other.received >= self.received { other.time.or(self.time) } else { self.time };
+        Self { number: self.number.max(other.number), received: self.received.max(other.received), time }
+    }
+}
+
+/// The newest accepted block of a device's chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Its number.
+    pub block: BlockNumber,
+    /// Its hash.
+    pub hash: Hash,
+}
+
+/// A device as the registry has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// The thing name.
+    pub id: DeviceId,
+    /// Whether it may send.
+    pub status: Status,
+    /// When it was suspended.
+    pub suspended_at: Option<UnixMillis>,
+    /// The last number that is believed of a suspended device.
+    pub last_good: Option<SequenceNumber>,
+    /// Its key.
+    pub public_key: PublicKey,
+    /// Its certificate in PEM.
+    pub certificate: String,
+    /// The certificate's id in AWS IoT, which the rule gives as principal.
+    pub certificate_id: String,
+    /// The metering point that it serves.
+    pub metering_point: String,
+    /// The zone of the site's calendar.
+    pub zone: ZoneName,
+    /// The group of devices that agreements cover.
+    pub shard: String,
+    /// Every version of its sensors, the newest last; never empty.
+    pub sensor_tables: Vec<SensorTable>,
+    /// The newest message known; nothing if none came yet.
+    pub mark: Option<Mark>,
+    /// The newest accepted block; nothing if none came yet.
+    pub head: Option<Head>,
+    /// Numbers up to here belong to closed days; nothing if no day was closed.
+    pub closed_through: Option<SequenceNumber>,
+    /// Since when the device is silent, while a gap is open.
+    pub gap_since: Option<UnixMillis>,
+}
+
+impl Device {
+    /// The newest sensor table.
+    ///
+    /// # Errors
+    /// [`ProofError::BadSensorTable`] if there is none, which registration does not let happen.
+    pub fn sensor_table(&self) -> Result<&SensorTable, ProofError> {
+        self.sensor_tables.last().ok_or_else(|| ProofError::BadSensorTable(format!("{} has none", self.id)))
+    }
+
+    /// The sensor table of a version.
+    #[must_use]
+    pub fn sensor_table_version(&self, version: u64) -> Option<&SensorTable> {
+        self.sensor_tables.iter().find(|table| table.version() == version)
+    }
+
+    /// Whether the number belongs to a day that is closed.
+    #[must_use]
+    pub fn is_closed(&self, number: SequenceNumber) -> bool {
+        self.closed_through.is_some_and(|closed| number <= closed)
+    }
+}
+
+/// The part of the liveness index that a device is in.
+#[must_use]
+pub fn live_shard(device: &DeviceId) -> u8 {
+    sha256(&[device.as_str().as_bytes()]).0[0] % LIVE_SHARDS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mark(number: u64, received: i64) -> Mark {
+        Mark { number: SequenceNumber(number), received: UnixMillis(received), time: None }
+    }
+
+    #[test]
+    fn a_mark_moves_by_ten_minutes_or_64_numbers() {
+        let mark = mark(100, 1_000_000);
+        let moved = |number, received| mark.is_moved_by(SequenceNumber(number), UnixMillis(received));
+        assert!(!moved(163, 1_000_000 + MARK_MILLIS - 1));
+        assert!(moved(164, 0));
+        assert!(moved(0, 1_000_000 + MARK_MILLIS));
+    }
+
+    #[test]
+    fn a_mark_never_goes_back() {
+        let merged = mark(100, 5).merged(&mark(7, 9));
+        assert_eq!(merged, mark(100, 9));
+        assert_eq!(merged.merged(&mark(101, 1)), mark(101, 9));
+    }
+
+    #[test]
+    fn statuses_have_words() {
+        for status in [Status::Active, Status::Suspended, Status::Retired] {
+            assert_eq!(status.as_str().parse(), Ok(status));
+        }
+        assert!("gone".parse::<Status>().is_err());
+    }
+
+    #[test]
+    fn devices_spread_over_the_index() {
+        let shards: std::collections::BTreeSet<u8> =
+            (0..100).map(|i| live_shard(&format!("dev-{i}").parse().unwrap())).collect();
+        assert_eq!(shards.len(), usize::from(LIVE_SHARDS));
+    }
+}

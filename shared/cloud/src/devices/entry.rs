@@ -1,0 +1,188 @@
+//! A registry entry as an item of the table.
+
+use vitro_proof::{BlockNumber, Hash, PublicKey, SensorTable, SequenceNumber, UnixMillis};
+
+use super::{Device, Head, Mark, Status, live_shard};
+use crate::error::CloudError;
+use crate::item::{Item, Reader, b, n, s};
+
+/// Writes the sensor tables as their attribute.
+pub(super) fn tables_to_json(tables: &[SensorTable]) -> Result<String, CloudError> {
+    serde_json::to_string(tables).map_err(|error| CloudError::damaged("a sensor table", error))
+}
+
+/// The whole entry as an item.
+pub(super) fn write(device: &Device) -> Result<Item, CloudError> {
+    let mut item = Item::new();
+    let mut set = |name: &str, value| item.insert(name.to_owned(), value);
+    set("device", s(&device.id));
+    set("status", s(device.status.as_str()));
+    set("public_key", b(device.public_key.as_bytes().as_slice()));
+    set("certificate", s(&device.certificate));
+    set("certificate_id", s(&device.certificate_id));
+    set("metering_point", s(&device.metering_point));
+    set("zone", s(&device.zone));
+    set("shard", s(&device.shard));
+    set("sensor_tables", s(tables_to_json(&device.sensor_tables)?));
+    if device.status == Status::Active && device.gap_since.is_none() {
+        set("live_shard", n(live_shard(&device.id)));
+    }
+    if let Some(at) = device.suspended_at {
+        set("suspended_at", n(at.0));
+    }
+    if let Some(last) = device.last_good {
+        set("last_good", n(last));
+    }
+    if let Some(mark) = &device.mark {
+        set("mark_number", n(mark.number));
+        set("mark_received", n(mark.received.0));
+        if let Some(time) = mark.time {
+            set("mark_time", n(time.0));
+        }
+    }
+    if let Some(head) = &device.head {
+        set("head_block", n(head.block));
+        set("head_hash", b(head.hash.0.as_slice()));
+    }
+    if let Some(closed) = device.closed_through {
+        set("closed_through", n(closed));
+    }
+    if let Some(since) = device.gap_since {
+        set("gap_since", n(since.0));
+    }
+    Ok(item)
+}
+
+/// Reads an entry.
+pub(super) fn read(item: &Item) -> Result<Device, CloudError> {
+    let r = Reader::new("a registry entry", item);
+    let number = |name| -> Result<Option<SequenceNumber>, CloudError> { Ok(r.number_opt(name)?.map(SequenceNumber)) };
+    let millis = |name| -> Result<Option<UnixMillis>, CloudError> { Ok(r.number_opt(name)?.map(UnixMillis)) };
+    let sensor_tables: Vec<SensorTable> =
+        serde_json::from_str(r.text("sensor_tables")?).map_err(|error| r.bad("sensor_tables", error))?;
+    if sensor_tables.is_empty() {
+        return Err(r.bad("sensor_tables", "there is none"));
+    }
+    Ok(Device {
+        id: r.parsed("device")?,
+        status: r.parsed("status")?,
+        suspended_at: millis("suspended_at")?,
+        last_good: number("last_good")?,
+        public_key: PublicKey::from_sec1(r.bytes("public_key")?).map_err(|error| r.bad("public_key", error))?,
+        certificate: r.text("certificate")?.to_owned(),
+        certificate_id: r.text("certificate_id")?.to_owned(),
+        metering_point: r.text("metering_point")?.to_owned(),
+        zone: r.parsed("zone")?,
+        shard: r.text("shard")?.to_owned(),
+        sensor_tables,
+        mark: mark(&r)?,
+        head: match (r.number_opt("head_block")?, r.bytes_opt("head_hash")?) {
+            (Some(block), Some(hash)) => Some(Head {
+                block: BlockNumber(block),
+                hash: Hash::from_slice(hash).map_err(|error| r.bad("head_hash", error))?,
+            }),
+            (None, None) => None,
+            _ => return Err(r.bad("head_block", "number and hash belong together")),
+        },
+        closed_through: number("closed_through")?,
+        gap_since: millis("gap_since")?,
+    })
+}
+
+/// Reads the mark.
+pub(super) fn mark(r: &Reader<'_>) -> Result<Option<Mark>, CloudError> {
+    match (r.number_opt("mark_number")?, r.number_opt("mark_received")?) {
+        (Some(number), Some(received)) => Ok(Some(Mark {
+            number: SequenceNumber(number),
+            received: UnixMillis(received),
+            time: r.number_opt("mark_time")?.map(UnixMillis),
+        })),
+        (None, None) => Ok(None),
+        _ => Err(r.bad("mark_number", "number and received time belong together")),
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use proptest::prelude::*;
+    use vitro_proof::Signer;
+    use vitro_proof::crypto::SoftwareSigner;
+
+    use super::*;
+
+    pub(crate) fn device() -> Device {
+        let table =
+            r#"[{"version":1,"sensors":[{"name":"energy","unit":"kWh","kind":"counter","resets_normal":true}]}]"#;
+        Device {
+            id: "dev-1".parse().unwrap(),
+            status: Status::Active,
+            suspended_at: None,
+            last_good: None,
+            public_key: SoftwareSigner::from_scalar(&[7; 32]).unwrap().public_key(),
+            certificate: "-----BEGIN CERTIFICATE-----\n".into(),
+            certificate_id: "ab12".into(),
+            metering_point: "mp-1".into(),
+            zone: "Etc/GMT+7".parse().unwrap(),
+            shard: "north".into(),
+            sensor_tables: serde_json::from_str(table).unwrap(),
+            mark: None,
+            head: None,
+            closed_through: None,
+            gap_since: None,
+        }
+    }
+
+    #[test]
+    fn an_entry_without_its_parts_is_told() {
+        let item = write(&device()).unwrap();
+        for name in ["device", "status", "public_key", "zone", "sensor_tables", "certificate_id"] {
+            let mut item = item.clone();
+            item.remove(name);
+            let error = read(&item).unwrap_err().to_string();
+            assert!(error.contains(name), "{error}");
+        }
+        let mut half = item.clone();
+        half.insert("mark_number".into(), n(3));
+        assert!(read(&half).is_err());
+        let mut none = item;
+        none.insert("sensor_tables".into(), s("[]"));
+        assert!(read(&none).is_err());
+    }
+
+    #[test]
+    fn only_active_devices_without_a_gap_are_in_the_index() {
+        assert!(write(&device()).unwrap().contains_key("live_shard"));
+        for quiet in [
+            Device { status: Status::Suspended, ..device() },
+            Device { status: Status::Retired, ..device() },
+            Device { gap_since: Some(UnixMillis(5)), ..device() },
+        ] {
+            assert!(!write(&quiet).unwrap().contains_key("live_shard"));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn entries_round_trip(
+            mark in proptest::option::of((any::<u64>(), any::<i64>(), proptest::option::of(any::<i64>()))),
+            head in proptest::option::of((any::<u64>(), any::<[u8; 32]>())),
+            closed in proptest::option::of(any::<u64>()),
+            gap in proptest::option::of(any::<i64>()),
+            suspended in proptest::option::of((any::<i64>(), any::<u64>())),
+        ) {
+            let device = Device {
+                status: if suspended.is_some() { Status::Suspended } else { Status::Active },
+                suspended_at: suspended.map(|s| UnixMillis(s.0)),
+                last_good: suspended.map(|s| SequenceNumber(s.1)),
+                mark: mark.map(|(number, received, time)| Mark {
+                    number: SequenceNumber(number), received: UnixMillis(received), time: time.map(UnixMillis),
+                }),
+                head: head.map(|(block, hash)| Head { block: BlockNumber(block), hash: Hash(hash) }),
+                closed_through: closed.map(SequenceNumber),
+                gap_since: gap.map(UnixMillis),
+                ..device()
+            };
+            prop_assert_eq!(read(&write(&device).unwrap()).unwrap(), device);
+        }
+    }
+}

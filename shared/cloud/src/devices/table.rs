@@ -1,0 +1,442 @@
+//! The table `devices`.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
+use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, ReturnValuesOnConditionCheckFailure};
+use vitro_proof::crypto::AwsLcKey;
+use vitro_proof::{DeviceId, SensorTable, SequenceNumber, UnixMillis};
+
+use super::{Device, Head, Mark, Status, entry, live_shard};
+use crate::backoff::{self, Backoff};
+use crate::error::CloudError;
+use crate::item::{Item, Reader, b, n, s};
+
+const SERVICE: &str = "dynamodb";
+/// BatchGetItem takes so many keys.
+const BATCH: usize = 100;
+
+/// The registry of devices.
+#[derive(Clone, Debug)]
+pub struct Devices {
+    client: Client,
+    table: String,
+}
+
+/// A device with its key, parsed once.
+pub struct Registered {
+    /// The entry.
+    pub device: Device,
+    /// Its key, ready to verify with.
+    pub key: AwsLcKey,
+}
+
+impl Registered {
+    /// Parses the entry's key.
+    ///
+    /// # Errors
+    /// [`CloudError::Damaged`] if the registered key is not on the curve.
+    pub fn new(device: Device) -> Result<Self, CloudError> {
+        let key = AwsLcKey::new(&device.public_key)
+            .map_err(|error| CloudError::damaged(format!("the key of {}", device.id), error))?;
+        Ok(Self { device, key })
+    }
+}
+
+impl std::fmt::Debug for Registered {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Registered").field(&self.device.id).finish()
+    }
+}
+
+/// What became of a conditional update.
+enum Updated {
+    Done,
+    /// The condition did not hold; the item as it is, if the service said.
+    Refused(Option<Item>),
+}
+
+impl Devices {
+    /// The registry in a table.
+    #[must_use]
+    pub fn new(client: Client, table: impl Into<String>) -> Self {
+        Self { client, table: table.into() }
+    }
+
+    /// Reads one entry, as it is now.
+    ///
+    /// # Errors
+    /// [`CloudError`] if the table cannot be read or the entry is damaged.
+    pub async fn get(&self, id: &DeviceId) -> Result<Option<Device>, CloudError> {
+        let found = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .key("device", s(id))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|error| CloudError::service(SERVICE, "GetItem", error))?;
+        found.item.as_ref().map(entry::read).transpose()
+    }
+
+    /// Reads one entry that must be there.
+    ///
+    /// # Errors
+    /// [`CloudError::NotFound`] if it is not, and as [`Devices::get`].
+    pub async fn require(&self, id: &DeviceId) -> Result<Device, CloudError> {
+        self.get(id).await?.ok_or_else(|| CloudError::NotFound(format!("the device {id}")))
+    }
+
+    /// Reads many entries, as they are now. Those that are not registered are not in the answer; one that is damaged has its own
+    /// error and spoils no other.
+    ///
+    /// # Errors
+    /// [`CloudError`] if the table cannot be read.
+    pub async fn get_many(
+        &self,
+        ids: &[DeviceId],
+    ) -> Result<BTreeMap<DeviceId, Result<Device, CloudError>>, CloudError> {
+        let mut found = BTreeMap::new();
+        if let [id] = ids {
+            match self.get(id).await {
+                Ok(device) => found.extend(device.map(|device| (id.clone(), Ok(device)))),
+                Err(error @ CloudError::Damaged { .. }) => _ = found.insert(id.clone(), Err(error)),
+                Err(error) => return Err(error),
+            }
+            return Ok(found);
+        }
+        for chunk in ids.chunks(BATCH) {
+            let mut keys: Vec<Item> = chunk.iter().map(|id| Item::from([("device".to_owned(), s(id))])).collect();
+            let mut backoff = Backoff::new();
+            while !keys.is_empty() {
+                let asked = KeysAndAttributes::builder()
+                    .set_keys(Some(keys))
+                    .consistent_read(true)
+                    .build()
+                    .map_err(|error| CloudError::damaged("a request for registry entries", error))?;
+                let answer = self
+                    .client
+                    .batch_get_item()
+                    .request_items(&self.table, asked)
+                    .send()
+                    .await
+                    .map_err(|error| CloudError::service(SERVICE, "BatchGetItem", error))?;
+                for item in answer.responses.unwrap_or_default().remove(&self.table).unwrap_or_default() {
+                    let id: DeviceId = Reader::new("a registry entry", &item).parsed("device")?;
+                    found.insert(id, entry::read(&item));
+                }
+                keys = answer
+                    .unprocessed_keys
+                    .unwrap_or_default()
+                    .remove(&self.table)
+                    .map(|rest| rest.keys)
+                    .unwrap_or_default();
+                if !keys.is_empty() {
+                    backoff.wait(SERVICE, "BatchGetItem").await?;
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Every entry, in no order. Reads the whole table: for the command line and for schedules, not for messages.
+    ///
+    /// # Errors
+    /// [`CloudError`] if the table cannot be read or an entry is damaged.
+    pub async fn list(&self) -> Result<Vec<Device>, CloudError> {
+        let mut devices = Vec::new();
+        let mut pages = self.client.scan().table_name(&self.table).into_paginator().send();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| CloudError::service(SERVICE, "Scan", error))?;
+            for item in page.items() {
+                devices.push(entry::read(item)?);
+            }
+        }
+        Ok(devices)
+    }
+
+    /// Registers a device that was not there before.
+    ///
+    /// # Errors
+    /// [`CloudError::Exists`] if it is there, [`CloudError::Damaged`] if it has no sensor table or a key off the curve.
+    pub async fn register(&self, device: &Device) -> Result<(), CloudError> {
+        let what = || format!("the device {}", device.id);
+        device.sensor_table().map_err(|error| CloudError::damaged(what(), error))?;
+        Registered::new(device.clone())?;
+        let put = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(entry::write(device)?))
+            .condition_expression("attribute_not_exists(device)")
+            .send()
+            .await;
+        match put {
+            Ok(_) => Ok(()),
+            Err(error) if error.as_service_error().is_some_and(|e| e.is_conditional_check_failed_exception()) => {
+                Err(CloudError::Exists(what()))
+            }
+            Err(error) => Err(CloudError::service(SERVICE, "PutItem", error)),
+        }
+    }
+
+    /// Adds a version of the sensor table. The same version with the same content again changes nothing.
+    ///
+    /// # Errors
+    /// [`CloudError::Exists`] if that version has other content or a newer version is there, [`CloudError::NotFound`] without the
+    /// device, [`CloudError::Contended`] if others changed the tables meanwhile.
+    pub async fn add_sensor_table(&self, id: &DeviceId, table: &SensorTable) -> Result<(), CloudError> {
+        let mut device = self.require(id).await?;
+        if device.sensor_tables.contains(table) {
+            return Ok(());
+        }
+        if device.sensor_tables.iter().any(|known| known.version() >= table.version()) {
+            return Err(CloudError::Exists(format!("a sensor table {} or newer of {id}", table.version())));
+        }
+        let before = entry::tables_to_json(&device.sensor_tables)?;
+        device.sensor_tables.push(table.clone());
+        let update = self
+            .update(id)
+            .update_expression("SET sensor_tables = :new")
+            .condition_expression("sensor_tables = :old")
+            .expression_attribute_values(":new", s(entry::tables_to_json(&device.sensor_tables)?))
+            .expression_attribute_values(":old", s(before));
+        self.must(update, id).await
+    }
+
+    /// Puts a renewed certificate for the same key.
+    ///
+    /// # Errors
+    /// [`CloudError::NotFound`] without the device.
+    pub async fn renew_certificate(&self, id: &DeviceId, pem: &str, certificate_id: &str) -> Result<(), CloudError> {
+        let update = self
+            .update(id)
+            .update_expression("SET certificate = :pem, certificate_id = :id")
+            .condition_expression("attribute_exists(device)")
+            .expression_attribute_values(":pem", s(pem))
+            .expression_attribute_values(":id", s(certificate_id));
+        self.must_exist(update, id).await
+    }
+
+    /// Suspends a device: what it sends from now on is refused, blocks up to `last_good` stay good.
+    ///
+    /// # Errors
+    /// [`CloudError::NotFound`] without the device or if it is retired.
+    pub async fn suspend(
+        &self,
+        id: &DeviceId,
+        at: UnixMillis,
+        last_good: Option<SequenceNumber>,
+    ) -> Result<(), CloudError> {
+        let good = if last_good.is_some() { ", last_good = :good" } else { "" };
+        let update = self
+            .update(id)
+            .update_expression(format!("SET #status = :suspended, suspended_at = :at{good} REMOVE live_shard"))
+            .condition_expression("attribute_exists(device) AND #status <> :retired")
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_values(":suspended", s(Status::Suspended.as_str()))
+            .expression_attribute_values(":retired", s(Status::Retired.as_str()))
+            .expression_attribute_values(":at", n(at.0));
+        let update = match last_good {
+            Some(last) => update.expression_attribute_values(":good", n(last)),
+            None => update,
+        };
+        self.must_exist(update, id).await
+    }
+
+    /// Lets a suspended device send again. It is watched for silence again from its next message on.
+    ///
+    /// # Errors
+    /// [`CloudError::NotFound`] without the device or if it is retired.
+    pub async fn activate(&self, id: &DeviceId) -> Result<(), CloudError> {
+        let update = self
+            .update(id)
+            .update_expression("SET #status = :active REMOVE suspended_at, last_good, gap_since")
+            .condition_expression("attribute_exists(device) AND #status <> :retired")
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_values(":active", s(Status::Active.as_str()))
+            .expression_attribute_values(":retired", s(Status::Retired.as_str()));
+        self.must_exist(update, id).await
+    }
+
+    /// Retires a device for good.
+    ///
+    /// # Errors
+    /// [`CloudError::NotFound`] without the device.
+    pub async fn retire(&self, id: &DeviceId) -> Result<(), CloudError> {
+        let update = self
+            .update(id)
+            .update_expression("SET #status = :retired REMOVE live_shard, gap_since")
+            .condition_expression("attribute_exists(device)")
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_values(":retired", s(Status::Retired.as_str()));
+        self.must_exist(update, id).await
+    }
+
+    /// Moves the liveness mark, never back, and closes an open gap. Gives the mark that is there afterwards; nothing if the device
+    /// is not active, whose mark is left alone.
+    ///
+    /// # Errors
+    /// [`CloudError::Contended`] if others kept moving it, or as any call.
+    pub async fn move_mark(&self, id: &DeviceId, mark: Mark) -> Result<Option<Mark>, CloudError> {
+        let mut wanted = mark;
+        for _ in 0..backoff::ATTEMPTS {
+            let time = if wanted.time.is_some() { ", mark_time = :time" } else { "" };
+            let update = self
+                .update(id)
+                .update_expression(format!(
+                    "SET mark_number = :number, mark_received = :received, live_shard = :shard{time} REMOVE gap_since"
+                ))
+                .condition_expression(
+                    "#status = :active AND (attribute_not_exists(mark_number) \
+                     OR (mark_number <= :number AND mark_received <= :received))",
+                )
+                .expression_attribute_names("#status", "status")
+                .expression_attribute_values(":active", s(Status::Active.as_str()))
+                .expression_attribute_values(":number", n(wanted.number))
+                .expression_attribute_values(":received", n(wanted.received.0))
+                .expression_attribute_values(":shard", n(live_shard(id)));
+            let update = match wanted.time {
+                Some(time) => update.expression_attribute_values(":time", n(time.0)),
+                None => update,
+            };
+            let item = match self.send(update).await? {
+                Updated::Done => return Ok(Some(wanted)),
+                Updated::Refused(Some(item)) => item,
+                Updated::Refused(None) => match self.raw(id).await? {
+                    Some(item) => item,
+                    None => return Ok(None),
+                },
+            };
+            let r = Reader::new("a registry entry", &item);
+            if r.text("status")? != Status::Active.as_str() {
+                return Ok(None);
+            }
+            let Some(known) = entry::mark(&r)? else { continue };
+            if known.number >= mark.number && known.received >= mark.received {
+                return Ok(Some(known));
+            }
+            wanted = known.merged(&mark);
+        }
+        Err(CloudError::Contended(format!("the mark of {id}")))
+    }
+
+    /// Says that all numbers up to `through` belong to closed days. Never goes back.
+    ///
+    /// # Errors
+    /// As any call.
+    pub async fn close_through(&self, id: &DeviceId, through: SequenceNumber) -> Result<(), CloudError> {
+        let update = self
+            .update(id)
+            .update_expression("SET closed_through = :through")
+            .condition_expression(
+                "attribute_exists(device) AND (attribute_not_exists(closed_through) OR closed_through < :through)",
+            )
+            .expression_attribute_values(":through", n(through));
+        // A refusal says that it is there already, or further on.
+        self.send(update).await.map(|_| ())
+    }
+
+    /// Moves the chain's head from `from` to `to`. Says whether the head was there: if not, somebody else moved it.
+    ///
+    /// # Errors
+    /// As any call.
+    pub async fn move_head(&self, id: &DeviceId, from: Option<Head>, to: Head) -> Result<bool, CloudError> {
+        let update = self
+            .update(id)
+            .update_expression("SET head_block = :block, head_hash = :hash")
+            .expression_attribute_values(":block", n(to.block))
+            .expression_attribute_values(":hash", b(to.hash.0.as_slice()));
+        let update = match from {
+            None => update.condition_expression("attribute_exists(device) AND attribute_not_exists(head_block)"),
+            Some(head) => update
+                .condition_expression("head_block = :old_block AND head_hash = :old_hash")
+                .expression_attribute_values(":old_block", n(head.block))
+                .expression_attribute_values(":old_hash", b(head.hash.0.as_slice())),
+        };
+        Ok(matches!(self.send(update).await?, Updated::Done))
+    }
+
+    /// Notes that a device is silent since `since`, if its mark is still the one seen. Says whether it was: if not, a message came
+    /// meanwhile. The next message closes the gap ([`Devices::move_mark`]).
+    ///
+    /// # Errors
+    /// As any call.
+    pub async fn open_gap(&self, id: &DeviceId, since: UnixMillis, seen: &Mark) -> Result<bool, CloudError> {
+        let update = self
+            .update(id)
+            .update_expression("SET gap_since = :since REMOVE live_shard")
+            .condition_expression("mark_received = :seen AND #status = :active")
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_values(":active", s(Status::Active.as_str()))
+            .expression_attribute_values(":since", n(since.0))
+            .expression_attribute_values(":seen", n(seen.received.0));
+        Ok(matches!(self.send(update).await?, Updated::Done))
+    }
+
+    /// Active devices without an open gap in one part of the liveness index whose mark is older than `before`: candidates for a
+    /// gap. Their newest stored reading may be newer than the mark.
+    ///
+    /// # Errors
+    /// As any call.
+    pub async fn quiet(&self, shard: u8, before: UnixMillis) -> Result<Vec<DeviceId>, CloudError> {
+        let mut ids = Vec::new();
+        let mut pages = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .index_name("liveness")
+            .key_condition_expression("live_shard = :shard AND mark_received < :before")
+            .expression_attribute_values(":shard", n(shard))
+            .expression_attribute_values(":before", n(before.0))
+            .into_paginator()
+            .send();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| CloudError::service(SERVICE, "Query", error))?;
+            for item in page.items() {
+                ids.push(Reader::new("a liveness index entry", item).parsed("device")?);
+            }
+        }
+        Ok(ids)
+    }
+
+    async fn raw(&self, id: &DeviceId) -> Result<Option<Item>, CloudError> {
+        let found = self.client.get_item().table_name(&self.table).key("device", s(id)).consistent_read(true).send();
+        Ok(found.await.map_err(|error| CloudError::service(SERVICE, "GetItem", error))?.item)
+    }
+
+    fn update(&self, id: &DeviceId) -> UpdateItemFluentBuilder {
+        self.client.update_item().table_name(&self.table).key("device", AttributeValue::S(id.to_string()))
+    }
+
+    async fn send(&self, update: UpdateItemFluentBuilder) -> Result<Updated, CloudError> {
+        let sent =
+            update.return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld).send().await;
+        match sent {
+            Ok(_) => Ok(Updated::Done),
+            Err(error) => match error.as_service_error() {
+                Some(UpdateItemError::ConditionalCheckFailedException(refused)) => {
+                    Ok(Updated::Refused(refused.item().cloned().filter(|item| !item.is_empty())))
+                }
+                _ => Err(CloudError::service(SERVICE, "UpdateItem", error)),
+            },
+        }
+    }
+
+    async fn must(&self, update: UpdateItemFluentBuilder, id: &DeviceId) -> Result<(), CloudError> {
+        match self.send(update).await? {
+            Updated::Done => Ok(()),
+            Updated::Refused(_) => Err(CloudError::Contended(format!("the device {id}"))),
+        }
+    }
+
+    async fn must_exist(&self, update: UpdateItemFluentBuilder, id: &DeviceId) -> Result<(), CloudError> {
+        match self.send(update).await? {
+            Updated::Done => Ok(()),
+            Updated::Refused(_) => Err(CloudError::NotFound(format!("the device {id}"))),
+        }
+    }
+}
