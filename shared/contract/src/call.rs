@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use vitro_proof::Hash;
 
 use crate::error::ContractError;
-use crate::registry;
 use crate::tx::Tx;
+use crate::{agreement, audit, billing, data, registry};
 
 /// The ledger's state could not be read or written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -117,7 +117,19 @@ impl Response {
 }
 
 /// The functions that only read.
-const QUERIES: &[&str] = &["registry:roles", "registry:device", "registry:devices"];
+const QUERIES: &[&str] = &[
+    "registry:roles",
+    "registry:device",
+    "registry:devices",
+    "agreement:get",
+    "agreement:list",
+    "data:day",
+    "data:chain",
+    "data:summaries",
+    "billing:statement",
+    "billing:statements",
+    "audit:verify_inclusion",
+];
 
 /// Whether the function only reads, so that asking one peer is enough and nothing is to be committed.
 #[must_use]
@@ -144,6 +156,18 @@ pub fn invoke(
         "registry:approve_devices" => registry::approve_devices(ctx, tx_ref, args),
         "registry:device" => registry::device(ctx, tx_ref, args),
         "registry:devices" => registry::devices(ctx, tx_ref, args),
+        "agreement:propose" => agreement::propose(ctx, tx_ref, args),
+        "agreement:approve" => agreement::approve(ctx, tx_ref, args),
+        "agreement:get" => agreement::get(ctx, tx_ref, args),
+        "agreement:list" => agreement::list(ctx, tx_ref, args),
+        "data:publish" => data::publish(ctx, tx_ref, args),
+        "data:day" => data::day(ctx, tx_ref, args),
+        "data:chain" => data::chain_view(ctx, tx_ref, args),
+        "data:summaries" => data::summaries(ctx, tx_ref, args),
+        "billing:close" => billing::close(ctx, tx_ref, args),
+        "billing:statement" => billing::statement(ctx, tx_ref, args),
+        "billing:statements" => billing::statements(ctx, tx_ref, args),
+        "audit:verify_inclusion" => audit::verify_inclusion(ctx, tx_ref, args),
         _ => Err(ContractError::UnknownFunction(function.chars().take(80).collect())),
     }?;
     tx.commit()?;

@@ -9,17 +9,34 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod agreement;
+mod audit;
+mod billing;
+mod calendar;
 mod call;
+mod data;
 mod error;
 mod ids;
 mod keys;
 mod model;
+mod money;
 mod registry;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+#[cfg(test)]
+mod tests;
 mod tx;
 mod wire;
 
+pub use billing::{CLOSED_EVENT, MAX_LINES};
 pub use call::{Context, Creator, Event, OuRole, Response, State, StateError, invoke, is_query};
+pub use data::{MAX_ITEMS, PUBLISHED_EVENT};
 pub use error::{ContractError, code_of};
 pub use ids::{AgreementId, Bytes, MeteringPoint, MspId, Role, Shard};
-pub use model::{Approval, DeviceApproval, DeviceEntry, DevicePage, DeviceView, Roles, RolesStatus};
+pub use model::{
+    Agreement, AgreementView, Approval, BlockRef, ChainView, Continuity, Currency, DayChange, DayOutcome, DayView,
+    DeviceApproval, DeviceEntry, DevicePage, DeviceView, Field, Inclusion, Item, Line, Path, Payee, PerUnit,
+    PeriodKind, PublishedAccount, Roles, RolesStatus, Share, Statement, StatementHead, StatementView, SummaryPage,
+    SummaryRow, Tariff, Term, Unbilled, UnbilledDays, Verdict,
+};
 pub use wire::Record;

@@ -13,9 +13,9 @@ use crate::error::ContractError;
 use crate::ids::{AgreementId, Bytes, MeteringPoint, MspId, Role, Shard};
 
 /// Writes into memory, which cannot fail.
-pub type Encoder<'a> = minicbor::Encoder<&'a mut Vec<u8>>;
+pub(crate) type Encoder<'a> = minicbor::Encoder<&'a mut Vec<u8>>;
 /// What writing gives.
-pub type Written = Result<(), minicbor::encode::Error<Infallible>>;
+pub(crate) type Written = Result<(), minicbor::encode::Error<Infallible>>;
 
 /// A value with one encoding.
 pub trait Wire: Sized {
@@ -97,10 +97,10 @@ pub(crate) fn expect_key(d: &mut Decoder<'_>, key: u64, name: &str) -> Result<()
 /// Declares a struct with its wire form: a map with the given keys in ascending order, and the schema's version under key 0 where
 /// one is given. `"what it is"` makes it a [`Record`].
 macro_rules! record {
-    ($(#[$doc:meta])* pub struct $name:ident, $what:literal, version $version:literal {
+    ($(#[$doc:meta])* $vis:vis struct $name:ident, $what:literal, version $version:literal {
         $($(#[$field_doc:meta])* $key:literal => $field:ident: $type:ty),* $(,)?
     }) => {
-        record!(@struct $(#[$doc])* $name { $($(#[$field_doc])* $field: $type),* });
+        record!(@struct $(#[$doc])* $vis struct $name { $($(#[$field_doc])* $field: $type),* });
 
         impl $crate::wire::Wire for $name {
             fn write(&self, e: &mut $crate::wire::Encoder<'_>) -> $crate::wire::Written {
@@ -125,10 +125,10 @@ macro_rules! record {
             const NAME: &'static str = $what;
         }
     };
-    ($(#[$doc:meta])* pub struct $name:ident {
+    ($(#[$doc:meta])* $vis:vis struct $name:ident {
         $($(#[$field_doc:meta])* $key:literal => $field:ident: $type:ty),* $(,)?
     }) => {
-        record!(@struct $(#[$doc])* $name { $($(#[$field_doc])* $field: $type),* });
+        record!(@struct $(#[$doc])* $vis struct $name { $($(#[$field_doc])* $field: $type),* });
 
         impl $crate::wire::Wire for $name {
             fn write(&self, e: &mut $crate::wire::Encoder<'_>) -> $crate::wire::Written {
@@ -145,12 +145,12 @@ macro_rules! record {
             }
         }
     };
-    (@struct $(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty),* }) => {
+    (@struct $(#[$doc:meta])* $vis:vis struct $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty),* }) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
         #[serde(deny_unknown_fields)]
-        pub struct $name {
-            $($(#[$field_doc])* pub $field: $type,)*
+        $vis struct $name {
+            $($(#[$field_doc])* $vis $field: $type,)*
         }
     };
     (@count) => { 0u64 };
@@ -236,7 +236,7 @@ macro_rules! text {
             }
 
             fn read(d: &mut Decoder<'_>) -> Result<Self, ContractError> {
-                Ok(d.str().map_err(wire)?.parse()?)
+                d.str().map_err(wire)?.parse().map_err(ContractError::from)
             }
         }
     )*};

@@ -67,7 +67,7 @@ record! {
 
 record! {
     /// What an MSP wants the roles to be.
-    pub struct RolesVote, "a vote for roles", version 1 {
+    pub(crate) struct RolesVote, "a vote for roles", version 1 {
         /// The bytes of its proposal.
         1 => proposal: Bytes,
         /// The transaction.
@@ -147,7 +147,7 @@ impl DeviceEntry {
 
 record! {
     /// An entry in force.
-    pub struct DeviceRecord, "a device's record", version 1 {
+    pub(crate) struct DeviceRecord, "a device's record", version 1 {
         /// The entry's bytes as they were registered.
         1 => entry: Bytes,
         /// Counts a device's entries from 0.

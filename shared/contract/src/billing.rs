@@ -1,0 +1,248 @@
+//! Statements: computed from published summaries of days that agree, once for each period.
+
+use vitro_proof::{Decimal, DeviceId, LocalDay};
+
+use crate::access::{self, Identity, exactly, hash, text};
+use crate::agreement;
+use crate::calendar;
+use crate::call::{Context, Response};
+use crate::data::{by_number, continuity};
+use crate::error::ContractError;
+use crate::ids::{AgreementId, MeteringPoint, Role};
+use crate::keys;
+use crate::model::{
+    Agreement, Continuity, DayOutcome, DayRecord, Line, PerUnit, Share, Statement, StatementHead, StatementView,
+    Tariff, Unbilled, UnbilledDays,
+};
+use crate::money;
+use crate::registry;
+use crate::tx::{self, Tx};
+
+/// The longest period in days.
+const MAX_DAYS: usize = 366;
+/// The most lines, and the most entries of unbilled days: a statement is written and answered in one transaction, and Managed
+/// Blockchain takes 1 MB of both.
+pub const MAX_LINES: usize = 1_000;
+/// The name of the event that closing raises.
+pub const CLOSED_EVENT: &str = "closed";
+
+/// Closes a period. The same period again gives the same statement.
+pub(crate) fn close(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) -> Result<Response, ContractError> {
+    access::require(ctx, tx, &[Role::Operator], Identity::Anyone)?;
+    let [id, from, to] = exactly(args)?;
+    let id = text::<AgreementId>("an agreement's id", id)?;
+    let (from, to) = (text::<LocalDay>("the first day", from)?, text::<LocalDay>("the last day", to)?);
+    let (agreement, agreement_hash) = agreement::active(tx, &id)?;
+    for head in closed(tx, &id)? {
+        if (head.from, head.to) == (from, to) {
+            return Ok(Response::of(&load(tx, head.id)?));
+        }
+        if head.from <= to && from <= head.to {
+            return Err(ContractError::PeriodOverlaps(format!("{} to {} is closed", head.from, head.to)));
+        }
+    }
+    check_period(ctx, &agreement, from, to)?;
+    let days = calendar::days(from, to, MAX_DAYS)?;
+    let mut bill = Bill::default();
+    for (point, thing) in agreement::points(tx, &agreement)? {
+        bill.point(tx, &agreement, &point, thing.as_ref(), &days)?;
+    }
+    let statement = bill.statement(&agreement, agreement_hash, from, to)?;
+    let view = StatementView { id: statement.id(), statement, tx: ctx.tx_id.clone(), time: ctx.timestamp };
+    let head = view.head();
+    tx.store(&keys::statement(view.id), &view);
+    tx.store(&keys::closed(&id, from), &head);
+    Ok(Response::of(&view).with_event(CLOSED_EVENT, crate::wire::Record::encode(&head)))
+}
+
+fn check_period(ctx: &Context, agreement: &Agreement, from: LocalDay, to: LocalDay) -> Result<(), ContractError> {
+    let term = &agreement.term;
+    if !term.period.admits(from, to) {
+        return Err(ContractError::BadPeriod(format!("{from} to {to} is not a period of kind {}", term.period)));
+    }
+    if from < term.from || term.to.is_some_and(|last| to > last) {
+        return Err(ContractError::BadPeriod(format!("{from} to {to} is not within the agreement's term")));
+    }
+    if !calendar::may_be_over(to, ctx.timestamp) {
+        return Err(ContractError::PeriodNotOver(to.to_string()));
+    }
+    Ok(())
+}
+
+/// A statement by its id.
+pub(crate) fn statement(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) -> Result<Response, ContractError> {
+    access::require_reader(ctx, tx)?;
+    let [id] = exactly(args)?;
+    Ok(Response::of(&load(tx, hash("a statement's id", id)?)?))
+}
+
+/// The closed periods of an agreement, in order.
+pub(crate) fn statements(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) -> Result<Response, ContractError> {
+    access::require_reader(ctx, tx)?;
+    let [id] = exactly(args)?;
+    Ok(Response::of(&closed(tx, &text("an agreement's id", id)?)?))
+}
+
+fn load(tx: &mut Tx<'_>, id: vitro_proof::Hash) -> Result<StatementView, ContractError> {
+    tx.load(&keys::statement(id))?.ok_or_else(|| ContractError::UnknownStatement(id.to_string()))
+}
+
+fn closed(tx: &mut Tx<'_>, id: &AgreementId) -> Result<Vec<StatementHead>, ContractError> {
+    tx.under(&keys::closed_periods(id))?.iter().map(|(key, bytes)| tx::read(key, bytes)).collect()
+}
+
+/// A statement in the making.
+#[derive(Default)]
+struct Bill {
+    lines: Vec<Line>,
+    unbilled: Vec<UnbilledDays>,
+}
+
+impl Bill {
+    /// Bills a metering point's days.
+    fn point(
+        &mut self,
+        tx: &mut Tx<'_>,
+        agreement: &Agreement,
+        point: &MeteringPoint,
+        thing: Option<&DeviceId>,
+        days: &[LocalDay],
+    ) -> Result<(), ContractError> {
+        let counts = match thing {
+            Some(thing) => {
+                let entry = registry::load(tx, thing)?.1;
+                registry::counts(tx, thing, entry.hash())?
+            }
+            None => false,
+        };
+        for day in days {
+            let line = match thing {
+                None => Err(Unbilled::NoDevice),
+                Some(_) if !counts => Err(Unbilled::NotApproved),
+                Some(thing) => self::line(tx, agreement, point, thing, *day)?,
+            };
+            match line {
+                Ok(line) => self.lines.push(line),
+                Err(reason) => self.leave_out(point, thing, *day, reason),
+            }
+            if self.lines.len() > MAX_LINES || self.unbilled.len() > MAX_LINES {
+                return Err(ContractError::TooManyLines(format!("more than {MAX_LINES}: close a shorter period")));
+            }
+        }
+        Ok(())
+    }
+
+    fn leave_out(&mut self, point: &MeteringPoint, thing: Option<&DeviceId>, day: LocalDay, reason: Unbilled) {
+        let same =
+            |last: &&mut UnbilledDays| last.point == *point && last.reason == reason && last.to.next() == Some(day);
+        match self.unbilled.last_mut().filter(same) {
+            Some(last) => last.to = day,
+            None => self.unbilled.push(UnbilledDays {
+                point: point.clone(),
+                thing: thing.cloned(),
+                from: day,
+                to: day,
+                reason,
+            }),
+        }
+    }
+
+    fn statement(
+        self,
+        agreement: &Agreement,
+        agreement_hash: vitro_proof::Hash,
+        from: LocalDay,
+        to: LocalDay,
+    ) -> Result<Statement, ContractError> {
+        let sum = |pick: fn(&Line) -> &Decimal| self.lines.iter().fold(Decimal::zero(), |sum, line| &sum + pick(line));
+        let (quantity, exact) = (sum(|line| &line.quantity), sum(|line| &line.amount));
+        let total = money::round(&exact, agreement.currency.digits)?;
+        let weights: Vec<u64> = agreement.payees.iter().map(|payee| payee.share).collect();
+        let amounts = money::split(total, &weights);
+        let shares =
+            agreement.payees.iter().zip(amounts).map(|(payee, amount)| Share { role: payee.role, amount }).collect();
+        Ok(Statement {
+            agreement: agreement.id.clone(),
+            agreement_hash,
+            from,
+            to,
+            currency: agreement.currency.clone(),
+            lines: self.lines,
+            unbilled: self.unbilled,
+            quantity,
+            exact,
+            total,
+            payer: agreement.payer,
+            shares,
+        })
+    }
+}
+
+/// A device's day as a line, or why it is none.
+fn line(
+    tx: &mut Tx<'_>,
+    agreement: &Agreement,
+    point: &MeteringPoint,
+    thing: &DeviceId,
+    day: LocalDay,
+) -> Result<Result<Line, Unbilled>, ContractError> {
+    let Tariff::PerUnit(PerUnit { sensor, unit, price }) = &agreement.tariff;
+    let Some(record) = tx.load::<DayRecord>(&keys::day(thing, day))? else { return Ok(Err(Unbilled::NotPublished)) };
+    let stored = match &record.block {
+        Some(block) => by_number(tx, thing, block.number)?,
+        None => None,
+    };
+    let (Some(stored), Some(account)) = (stored, record.accounts.last()) else { return Ok(Err(Unbilled::NoBlock)) };
+    match record.outcome(Some(&stored.opened)) {
+        DayOutcome::Agrees => {}
+        DayOutcome::Differs => return Ok(Err(Unbilled::Differs)),
+        DayOutcome::NoBlock => return Ok(Err(Unbilled::NoBlock)),
+    }
+    match continuity(tx, thing, &stored.opened)? {
+        Some(Continuity::Continues) => {}
+        Some(Continuity::HoleBefore) => return Ok(Err(Unbilled::HoleBefore)),
+        Some(Continuity::Broken) | None => return Ok(Err(Unbilled::Broken)),
+    }
+    let Some(summary) = stored.opened.summaries.iter().find(|summary| summary.sensor == *sensor) else {
+        return Ok(Err(Unbilled::NoSensor));
+    };
+    let Some(quantity) = summary.increase().filter(|_| summary.unit == *unit) else {
+        return Ok(Err(Unbilled::OtherSensor));
+    };
+    let block = stored.reference();
+    Ok(Ok(Line {
+        point: point.clone(),
+        thing: thing.clone(),
+        day,
+        block: block.number,
+        hash: block.hash,
+        tx: block.tx,
+        account_tx: account.tx.clone(),
+        sensor: sensor.clone(),
+        unit: unit.clone(),
+        opening: summary.opening.clone(),
+        closing: summary.closing().cloned(),
+        amount: &quantity * price,
+        quantity,
+    }))
+}
+
+impl StatementView {
+    /// The statement without its lines.
+    #[must_use]
+    pub fn head(&self) -> StatementHead {
+        let statement = &self.statement;
+        StatementHead {
+            id: self.id,
+            agreement: statement.agreement.clone(),
+            from: statement.from,
+            to: statement.to,
+            total: statement.total,
+            currency: statement.currency.clone(),
+            lines: statement.lines.len() as u64,
+            unbilled: statement.unbilled.len() as u64,
+            tx: self.tx.clone(),
+            time: self.time,
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! What the parties sign.
+
+use serde::{Deserialize, Serialize};
+use vitro_proof::crypto::sha256;
+use vitro_proof::{Decimal, Hash, LocalDay, SensorName};
+
+use crate::error::ContractError;
+use crate::ids::{AgreementId, MeteringPoint, Role, Shard};
+use crate::model::Approval;
+use crate::money;
+use crate::wire::{Encoder, Record, Wire, Written, expect_fields, record, wire, words};
+
+record! {
+    /// A sensor whose summaries an agreement is about.
+    pub struct Field {
+        /// The sensor.
+        0 => sensor: SensorName,
+        /// Its unit.
+        1 => unit: String,
+    }
+}
+
+record! {
+    /// A price for each unit that a counter counts.
+    pub struct PerUnit {
+        /// The counter.
+        0 => sensor: SensorName,
+        /// Its unit.
+        1 => unit: String,
+        /// The price of one unit, in major units of the currency.
+        2 => price: Decimal,
+    }
+}
+
+/// What is owed for what was metered. On the wire `[tag, content]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Tariff {
+    /// Tag 0: a price for each unit.
+    PerUnit(PerUnit),
+}
+
+impl Wire for Tariff {
+    fn write(&self, e: &mut Encoder<'_>) -> Written {
+        match self {
+            Self::PerUnit(per_unit) => per_unit.write(e.array(2)?.u8(0)?),
+        }
+    }
+
+    fn read(d: &mut minicbor::Decoder<'_>) -> Result<Self, ContractError> {
+        expect_fields(d.array().map_err(wire)?, 2)?;
+        match d.u64().map_err(wire)? {
+            0 => Ok(Self::PerUnit(Wire::read(d)?)),
+            other => Err(ContractError::malformed("a tariff", format!("{other} is no known kind"))),
+        }
+    }
+}
+
+record! {
+    /// A currency of ISO 4217.
+    pub struct Currency {
+        /// Its code: three capitals.
+        0 => code: String,
+        /// How many decimal digits its minor unit has.
+        1 => digits: u64,
+    }
+}
+
+impl Currency {
+    /// The currency of a code, with the digits that ISO 4217 gives it.
+    #[must_use]
+    pub fn of(code: &str) -> Self {
+        Self { code: code.to_owned(), digits: money::digits_of(code) }
+    }
+
+    /// An amount of minor units as people write it: `0.77 EUR`.
+    #[must_use]
+    pub fn show(&self, minor: i64) -> String {
+        let digits = usize::try_from(self.digits).unwrap_or(0).min(18);
+        let text = format!("{:0width$}", minor.unsigned_abs(), width = digits + 1);
+        let (major, rest) = text.split_at(text.len() - digits);
+        let sign = if minor < 0 { "-" } else { "" };
+        let point = if digits > 0 { "." } else { "" };
+        format!("{sign}{major}{point}{rest} {}", self.code)
+    }
+}
+
+words! {
+    /// Which periods an agreement is billed by.
+    pub enum PeriodKind {
+        /// Any whole days.
+        0 "days" => Days,
+        /// A single day.
+        1 "day" => Day,
+        /// A calendar month.
+        2 "month" => Month,
+    }
+}
+
+impl PeriodKind {
+    /// Whether the days, both included, are such a period.
+    #[must_use]
+    pub fn admits(self, from: LocalDay, to: LocalDay) -> bool {
+        match self {
+            Self::Days => from <= to,
+            Self::Day => from == to,
+            Self::Month => {
+                let ((year, month, first), (to_year, to_month, _)) = (from.parts(), to.parts());
+                let last = to.next().is_none_or(|next| next.parts().2 == 1);
+                (year, month) == (to_year, to_month) && first == 1 && last
+            }
+        }
+    }
+}
+
+record! {
+    /// When an agreement holds, in local days of the site.
+    pub struct Term {
+        /// Which periods are billed.
+        0 => period: PeriodKind,
+        /// Its first day.
+        1 => from: LocalDay,
+        /// Its last day; nothing if it is open.
+        2 => to: Option<LocalDay>,
+    }
+}
+
+record! {
+    /// A party that is paid.
+    pub struct Payee {
+        /// The party.
+        0 => role: Role,
+        /// Its weight among the shares.
+        1 => share: u64,
+    }
+}
+
+record! {
+    /// What the parties agree on. They approve the hash of these bytes.
+    pub struct Agreement, "an agreement", version 1 {
+        /// Its id.
+        1 => id: AgreementId,
+        /// The shard whose devices it covers.
+        2 => shard: Shard,
+        /// The metering points it covers, sorted; nothing for all of the shard.
+        3 => points: Option<Vec<MeteringPoint>>,
+        /// The sensors it is about, sorted by name.
+        4 => fields: Vec<Field>,
+        /// What is owed.
+        5 => tariff: Tariff,
+        /// In which currency.
+        6 => currency: Currency,
+        /// When it holds.
+        7 => term: Term,
+        /// Who pays.
+        8 => payer: Role,
+        /// Who is paid, by their shares.
+        9 => payees: Vec<Payee>,
+    }
+}
+
+/// The largest weight of a share: enough for millionths.
+const MAX_SHARE: u64 = 1_000_000_000;
+
+impl Agreement {
+    /// The hash that is approved.
+    #[must_use]
+    pub fn hash(&self) -> Hash {
+        sha256(&[&self.encode()])
+    }
+
+    /// Whether it is about this sensor.
+    #[must_use]
+    pub fn covers(&self, sensor: &SensorName) -> bool {
+        self.fields.iter().any(|field| field.sensor == *sensor)
+    }
+
+    /// Checks what can be checked of the agreement alone.
+    ///
+    /// # Errors
+    /// [`ContractError::BadAgreement`] names the first rule that is broken.
+    pub fn check(&self) -> Result<(), ContractError> {
+        let bad = |why: &str| Err(ContractError::BadAgreement(why.to_owned()));
+        if let Some(points) = &self.points
+            && (points.is_empty() || points.windows(2).any(|pair| pair[0] >= pair[1]))
+        {
+            return bad("metering points are sorted, each occurs once, and there is one at least");
+        }
+        if self.fields.is_empty() || self.fields.windows(2).any(|pair| pair[0].sensor >= pair[1].sensor) {
+            return bad("fields are sorted by sensor, each occurs once, and there is one at least");
+        }
+        let Tariff::PerUnit(tariff) = &self.tariff;
+        if !self.fields.iter().any(|field| field.sensor == tariff.sensor && field.unit == tariff.unit) {
+            return bad("the tariff's sensor and unit are not among the fields");
+        }
+        if tariff.price.is_negative() {
+            return bad("the price is below zero");
+        }
+        let capitals = self.currency.code.bytes().all(|b| b.is_ascii_uppercase());
+        if self.currency.code.len() != 3 || !capitals {
+            return bad("a currency has a code of three capitals");
+        }
+        if self.currency.digits != money::digits_of(&self.currency.code) {
+            return bad("the minor unit is not the one that ISO 4217 gives the currency");
+        }
+        if self.term.to.is_some_and(|to| to < self.term.from) {
+            return bad("it ends before it begins");
+        }
+        let twice = self.payees.windows(2).any(|pair| pair[0].role >= pair[1].role);
+        if self.payees.is_empty() || twice || self.payees.iter().any(|payee| payee.role == self.payer) {
+            return bad("payees are sorted by role (operator, rc, dv, sp), each occurs once, and none is the payer");
+        }
+        if self.payees.iter().any(|payee| payee.share == 0 || payee.share > MAX_SHARE) {
+            return bad("a share is a whole number from 1 to 1000000000");
+        }
+        Ok(())
+    }
+}
+
+record! {
+    /// A proposal as it is stored.
+    pub(crate) struct Proposal, "a proposal", version 1 {
+        /// What is proposed.
+        1 => agreement: Agreement,
+        /// By whom.
+        2 => proposed: Approval,
+    }
+}
+
+record! {
+    /// An agreement as the ledger has it.
+    pub struct AgreementView, "an agreement's view", version 1 {
+        /// What was proposed.
+        1 => agreement: Agreement,
+        /// The hash that the parties approve.
+        2 => hash: Hash,
+        /// Who proposed it. Proposing is not approving.
+        3 => proposed: Approval,
+        /// Who approved it.
+        4 => approvals: Vec<Approval>,
+        /// Whether all four approved.
+        5 => active: bool,
+    }
+}
+
+impl Record for Vec<AgreementView> {
+    const NAME: &'static str = "agreements";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn money_is_shown_with_its_digits() {
+        assert_eq!(Currency::of("EUR").show(77), "0.77 EUR");
+        assert_eq!(Currency::of("EUR").show(-1205), "-12.05 EUR");
+        assert_eq!(Currency::of("JPY").show(5), "5 JPY");
+        assert_eq!(Currency::of("KWD").show(1), "0.001 KWD");
+    }
+
+    #[test]
+    fn periods_are_of_their_kind() {
+        let admits = |kind: PeriodKind, from: &str, to: &str| kind.admits(from.parse().unwrap(), to.parse().unwrap());
+        assert!(admits(PeriodKind::Month, "2024-02-01", "2024-02-29"));
+        assert!(!admits(PeriodKind::Month, "2024-02-01", "2024-02-28"));
+        assert!(!admits(PeriodKind::Month, "2023-02-01", "2024-02-29"));
+        assert!(admits(PeriodKind::Day, "2024-02-28", "2024-02-28"));
+        assert!(!admits(PeriodKind::Days, "2024-02-28", "2024-02-27"));
+    }
+
+    #[test]
+    fn an_agreement_reads_from_json() {
+        let json = r#"{"id":"a-1","shard":"north","points":null,"fields":[{"sensor":"yield","unit":"kWh"}],
+            "tariff":{"kind":"per_unit","sensor":"yield","unit":"kWh","price":"0.25"},
+            "currency":{"code":"EUR","digits":2},"term":{"period":"days","from":"2026-01-01","to":null},
+            "payer":"dv","payees":[{"role":"rc","share":7},{"role":"sp","share":3}]}"#;
+        let agreement: Agreement = serde_json::from_str(json).unwrap();
+        agreement.check().unwrap();
+        assert_eq!(Agreement::decode(&agreement.encode()).unwrap(), agreement);
+        assert!(serde_json::from_str::<Agreement>(&json.replace("\"price\"", "\"pric\"")).is_err());
+    }
+}
