@@ -13,7 +13,7 @@ use vitro_proof::{
 
 pub use table::{Devices, Registered};
 
-/// How many parts the liveness index has.
+/// How many parts the liveness index has for devices without an open gap; as many follow for those with one.
 pub const LIVE_SHARDS: u8 = 8;
 /// The mark is rewritten when a message is this much newer, in milliseconds of received time ...
 pub const MARK_MILLIS: i64 = 10 * 60 * 1000;
@@ -151,6 +151,13 @@ impl Device {
 #[must_use]
 pub fn live_shard(device: &DeviceId) -> u8 {
     sha256(&[device.as_str().as_bytes()]).0[0] % LIVE_SHARDS
+}
+
+/// The part of the liveness index that a device with an open gap is in: apart from the others, so that looking for new gaps costs
+/// nothing for the old ones.
+#[must_use]
+pub fn gap_shard(device: &DeviceId) -> u8 {
+    LIVE_SHARDS + live_shard(device)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use vitro_proof::{BlockNumber, Hash, PublicKey, SensorTable, SequenceNumber, UnixMillis};
 
-use super::{Device, Head, Mark, Status, live_shard};
+use super::{Device, Head, Mark, Status, gap_shard, live_shard};
 use crate::error::CloudError;
 use crate::item::{Item, Reader, b, n, s};
 
@@ -24,8 +24,9 @@ pub(super) fn write(device: &Device) -> Result<Item, CloudError> {
     set("zone", s(&device.zone));
     set("shard", s(&device.shard));
     set("sensor_tables", s(tables_to_json(&device.sensor_tables)?));
-    if device.status == Status::Active && device.gap_since.is_none() {
-        set("live_shard", n(live_shard(&device.id)));
+    if device.status == Status::Active {
+        let shard = if device.gap_since.is_none() { live_shard(&device.id) } else { gap_shard(&device.id) };
+        set("live_shard", n(shard));
     }
     if let Some(at) = device.suspended_at {
         set("suspended_at", n(at.0));
@@ -108,6 +109,7 @@ pub(super) mod tests {
     use vitro_proof::Signer;
     use vitro_proof::crypto::SoftwareSigner;
 
+    use super::super::LIVE_SHARDS;
     use super::*;
 
     pub(crate) fn device() -> Device {
@@ -150,14 +152,12 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn only_active_devices_without_a_gap_are_in_the_index() {
-        assert!(write(&device()).unwrap().contains_key("live_shard"));
-        for quiet in [
-            Device { status: Status::Suspended, ..device() },
-            Device { status: Status::Retired, ..device() },
-            Device { gap_since: Some(UnixMillis(5)), ..device() },
-        ] {
-            assert!(!write(&quiet).unwrap().contains_key("live_shard"));
+    fn only_active_devices_are_in_the_index() {
+        assert_eq!(write(&device()).unwrap()["live_shard"], n(live_shard(&device().id)));
+        let silent = Device { gap_since: Some(UnixMillis(5)), ..device() };
+        assert_eq!(write(&silent).unwrap()["live_shard"], n(live_shard(&device().id) + LIVE_SHARDS));
+        for away in [Status::Suspended, Status::Retired] {
+            assert!(!write(&Device { status: away, ..device() }).unwrap().contains_key("live_shard"));
         }
     }
 

@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, ReturnValuesOnC
 use vitro_proof::crypto::AwsLcKey;
 use vitro_proof::{DeviceId, SensorTable, SequenceNumber, UnixMillis};
 
-use super::{Device, Head, Mark, Status, entry, live_shard};
+use super::{Device, Head, Mark, Status, entry, gap_shard, live_shard};
 use crate::backoff::{self, Backoff};
 use crate::error::CloudError;
 use crate::item::{Item, Reader, b, n, s};
@@ -153,6 +153,36 @@ impl Devices {
             let page = page.map_err(|error| CloudError::service(SERVICE, "Scan", error))?;
             for item in page.items() {
                 devices.push(entry::read(item)?);
+            }
+        }
+        Ok(devices)
+    }
+
+    /// At most `limit` entries after `after`, in the table's own order; fewer only at the end. For schedules that go through the
+    /// whole table in bounded steps.
+    ///
+    /// # Errors
+    /// [`CloudError`] if the table cannot be read or an entry is damaged.
+    pub async fn page(&self, after: Option<&DeviceId>, limit: u32) -> Result<Vec<Device>, CloudError> {
+        let mut devices = Vec::new();
+        let mut start = after.map(|id| Item::from([("device".to_owned(), s(id))]));
+        while devices.len() < limit as usize {
+            let left = limit.saturating_sub(u32::try_from(devices.len()).unwrap_or(u32::MAX));
+            let page = self
+                .client
+                .scan()
+                .table_name(&self.table)
+                .limit(i32::try_from(left).unwrap_or(i32::MAX))
+                .set_exclusive_start_key(start)
+                .send()
+                .await
+                .map_err(|error| CloudError::service(SERVICE, "Scan", error))?;
+            for item in page.items() {
+                devices.push(entry::read(item)?);
+            }
+            start = page.last_evaluated_key;
+            if start.is_none() {
+                break;
             }
         }
         Ok(devices)
@@ -368,8 +398,9 @@ impl Devices {
     pub async fn open_gap(&self, id: &DeviceId, since: UnixMillis, seen: &Mark) -> Result<bool, CloudError> {
         let update = self
             .update(id)
-            .update_expression("SET gap_since = :since REMOVE live_shard")
+            .update_expression("SET gap_since = :since, live_shard = :shard")
             .condition_expression("mark_received = :seen AND #status = :active")
+            .expression_attribute_values(":shard", n(gap_shard(id)))
             .expression_attribute_names("#status", "status")
             .expression_attribute_values(":active", s(Status::Active.as_str()))
             .expression_attribute_values(":since", n(since.0))
@@ -377,8 +408,9 @@ impl Devices {
         Ok(matches!(self.send(update).await?, Updated::Done))
     }
 
-    /// Active devices without an open gap in one part of the liveness index whose mark is older than `before`: candidates for a
-    /// gap. Their newest stored reading may be newer than the mark.
+    /// Active devices in one part of the liveness index whose mark is older than `before`. In the parts below
+    /// [`super::LIVE_SHARDS`] they have no open gap and are candidates for one: their newest stored reading may be newer than the
+    /// mark. In the parts from there on they have one.
     ///
     /// # Errors
     /// As any call.
