@@ -7,14 +7,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use vitro_proof::block::ChainLink;
 use vitro_proof::command::Action;
-use vitro_proof::{BlockNumber, CommandNumber, DeviceId, LocalDay, UnixMillis};
+use vitro_proof::{BlockNumber, CommandNumber, DeviceId, LocalDay, SequenceNumber, UnixMillis};
 
 use crate::archive::{Archive, PutOnce};
 use crate::chain::{ChainHead, ChainStore};
 use crate::commands::Commands;
 use crate::days::{DayRow, DayStore, ObjectRef};
+use crate::devices::Device;
 use crate::error::CloudError;
 use crate::queue::{Outbox, PublishTask, ReconcileTask, SummarizeTask};
+use crate::readings::{Reading, ReadingKey};
+use crate::sources::{DeviceSource, ReadingSource};
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -366,6 +369,80 @@ impl Commands for MemoryCommands {
             let mut sent = lock(&self.sent);
             sent.push(SentCommand { thing: thing.clone(), id, expires, action });
             CommandNumber(sent.len() as u64)
+        })
+    }
+}
+
+/// Registered devices.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryDevices {
+    fuse: Fuse,
+    devices: Arc<Mutex<BTreeMap<DeviceId, Device>>>,
+}
+
+impl MemoryDevices {
+    /// These devices.
+    #[must_use]
+    pub fn new(fuse: Fuse, devices: impl IntoIterator<Item = Device>) -> Self {
+        let devices = devices.into_iter().map(|device| (device.id.clone(), device)).collect();
+        Self { fuse, devices: Arc::new(Mutex::new(devices)) }
+    }
+
+    /// Registers a device, or replaces its entry.
+    pub fn put(&self, device: Device) {
+        lock(&self.devices).insert(device.id.clone(), device);
+    }
+}
+
+#[async_trait]
+impl DeviceSource for MemoryDevices {
+    async fn device(&self, id: &DeviceId) -> Result<Option<Device>, CloudError> {
+        self.fuse.around(|| lock(&self.devices).get(id).cloned())
+    }
+
+    async fn page(&self, after: Option<&DeviceId>, limit: u32) -> Result<Vec<Device>, CloudError> {
+        self.fuse.around(|| {
+            let devices = lock(&self.devices);
+            let rest = devices.values().filter(|device| after.is_none_or(|after| device.id > *after));
+            rest.take(limit as usize).cloned().collect()
+        })
+    }
+}
+
+/// A time series.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryReadings {
+    fuse: Fuse,
+    readings: Arc<Mutex<BTreeMap<(DeviceId, ReadingKey), Reading>>>,
+}
+
+impl MemoryReadings {
+    /// Nothing stored.
+    #[must_use]
+    pub fn new(fuse: Fuse) -> Self {
+        Self { fuse, readings: Arc::default() }
+    }
+
+    /// Stores a reading.
+    pub fn put(&self, reading: Reading) {
+        lock(&self.readings).insert((reading.device.clone(), reading.key), reading);
+    }
+}
+
+#[async_trait]
+impl ReadingSource for MemoryReadings {
+    async fn range(
+        &self,
+        device: &DeviceId,
+        first: SequenceNumber,
+        last: SequenceNumber,
+    ) -> Result<Vec<Reading>, CloudError> {
+        self.fuse.around(|| {
+            let readings = lock(&self.readings);
+            let of_run = |reading: &&Reading| reading.device == *device && (first..=last).contains(&reading.number());
+            let mut found: Vec<Reading> = readings.values().filter(of_run).cloned().collect();
+            found.sort_by_key(|reading| (reading.number(), reading.received, reading.key));
+            found
         })
     }
 }
