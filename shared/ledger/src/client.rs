@@ -305,7 +305,7 @@ impl std::fmt::Debug for Ledger {
     }
 }
 
-/// How qscc says that it has no such transaction: 2.2 "entry not found in index", later "no such transaction ID".
+/// How qscc says that it has no such transaction, in 2.2 and since.
 fn says_absent(message: &str) -> bool {
-    message.contains("not found") || message.contains("no such transaction")
+    message.to_lowercase().contains("entry not found in index") || message.contains("no such transaction")
 }

@@ -1,0 +1,125 @@
+//! What the chain refuses, keeps, and survives.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use vitro_devledger::{DevledgerError, start};
+use vitro_ledger::{LedgerError, TxValidationCode};
+
+use crate::support::{KeyValue, Network, args};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_keeps_chain_state_ports_and_identities() {
+    let network = Network::start().await;
+    let profile = fs::read(network.running.profile("operator")).unwrap();
+    let ledger = network.client();
+    let first = ledger.submit("put", &args(["a", "1"])).await.unwrap();
+    ledger.submit("add", &args(["n"])).await.unwrap();
+    let before = ledger.chain_info().await.unwrap();
+    let network = network.restart(|_| ()).await;
+    assert_eq!(fs::read(network.running.profile("operator")).unwrap(), profile);
+    // The old client goes on: its connections broke, the addresses are the same.
+    assert_eq!(ledger.chain_info().await.unwrap(), before);
+    assert_eq!(ledger.query("get", &args(["a"])).await.unwrap(), b"1");
+    assert_eq!(ledger.outcome(&first.tx_id).await.unwrap().unwrap().block_number, 1);
+    // Versions are the same, too: what is read now is current.
+    assert_eq!(ledger.submit("add", &args(["n"])).await.unwrap().payload, b"2");
+    assert_eq!(ledger.block(3).await.unwrap().previous_hash, ledger.block(2).await.unwrap().hash);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_torn_last_block_is_cut_off_and_the_chain_goes_on() {
+    let network = Network::start().await;
+    let ledger = network.client();
+    ledger.submit("add", &args(["n"])).await.unwrap();
+    let lost = ledger.submit("add", &args(["n"])).await.unwrap();
+    let network = network
+        .restart(|folder: &Path| {
+            let path = folder.join("chain.blocks");
+            let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+            file.set_len(file.metadata().unwrap().len() - 10).unwrap();
+        })
+        .await;
+    let ledger = network.client();
+    assert_eq!(ledger.chain_info().await.unwrap().height, 2);
+    assert_eq!(ledger.outcome(&lost.tx_id).await.unwrap(), None);
+    assert_eq!(ledger.query("get", &args(["n"])).await.unwrap(), b"1");
+    assert_eq!(ledger.submit("add", &args(["n"])).await.unwrap().payload, b"2");
+    let network = network.restart(|_| ()).await;
+    assert_eq!(network.client().query("get", &args(["n"])).await.unwrap(), b"2");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_directory_serves_one_process() {
+    let network = Network::start().await;
+    let second = start(&network.options, Arc::new(KeyValue::default())).await;
+    assert!(matches!(second, Err(DevledgerError::InUse(_))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_and_profiles_are_for_their_owner_alone() {
+    let network = Network::start().await;
+    let mut seen = 0;
+    let mut folders = vec![network.folder.path().to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            if fs::read_to_string(&path).is_ok_and(|text| text.contains("PRIVATE KEY")) {
+                let mode = fs::metadata(&path).unwrap().permissions().mode();
+                assert_eq!(mode & 0o777, 0o600, "{}", path.display());
+                seen += 1;
+            }
+        }
+    }
+    // Six keys an organization, two profiles a party.
+    assert_eq!(seen, 5 * 6 + 4 * 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_forged_or_garbage_gets_its_code_and_changes_nothing() {
+    use prost::Message;
+    use vitro_ledger::proto::common::{Block, Envelope, Payload};
+
+    let network = Network::start().await;
+    let ledger = network.client();
+    let committed = ledger.submit("put", &args(["a", "1"])).await.unwrap();
+    let block: Block = network.running.chain().block(committed.block_number).unwrap().unwrap();
+    let envelope = Envelope::decode(&block.data.unwrap().data[0][..]).unwrap();
+    let mut altered = envelope.clone();
+    let last = altered.payload.len() - 1;
+    altered.payload[last] ^= 1;
+    let mut unsigned = envelope.clone();
+    unsigned.signature.clear();
+    let headless = Envelope { payload: Payload::default().encode_to_vec(), signature: vec![1] };
+    let batch = [
+        vec![0xff; 5],
+        Envelope::default().encode_to_vec(),
+        headless.encode_to_vec(),
+        altered.encode_to_vec(),
+        unsigned.encode_to_vec(),
+        envelope.encode_to_vec(),
+    ];
+    network.running.chain().append(batch.to_vec()).unwrap();
+    let block = ledger.block(2).await.unwrap();
+    let codes: Vec<_> = block.transactions.iter().map(|transaction| transaction.code).collect();
+    assert_eq!(
+        codes,
+        [
+            TxValidationCode::InvalidOtherReason,
+            TxValidationCode::NilEnvelope,
+            TxValidationCode::NilEnvelope,
+            TxValidationCode::BadCreatorSignature,
+            TxValidationCode::BadCreatorSignature,
+            TxValidationCode::DuplicateTxid,
+        ]
+    );
+    let error = ledger.query("get", &args(["b"])).await.unwrap_err();
+    assert!(matches!(error, LedgerError::Refused { status: 404, .. }));
+    assert_eq!(ledger.outcome(&committed.tx_id).await.unwrap().unwrap().block_number, 1);
+}

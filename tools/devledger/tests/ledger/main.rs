@@ -1,0 +1,8 @@
+//! The client against the development ledger, over TLS on loopback.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod chain;
+mod faults;
+mod flow;
+mod process;
+mod support;

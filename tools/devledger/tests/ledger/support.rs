@@ -1,0 +1,199 @@
+//! A ledger on free ports with a small contract, clients for it, and a proxy that loses what it is told to lose.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicU8, Ordering};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use vitro_devledger::{
+    Answer, CallContext, Chaincode, Options, Refusal, Running, Simulation, start,
+};
+use vitro_ledger::{ConnectionProfile, Ledger, Limits, PemSigner, SystemEnvironment};
+
+/// A contract of keys and values.
+#[derive(Default)]
+pub(crate) struct KeyValue {
+    calls: AtomicU64,
+}
+
+impl Chaincode for KeyValue {
+    fn invoke(
+        &self,
+        context: &CallContext<'_>,
+        state: &mut Simulation<'_>,
+        function: &str,
+        args: &[Vec<u8>],
+    ) -> Result<Answer, Refusal> {
+        let text = |index: usize| {
+            let bytes = args.get(index).cloned().unwrap_or_default();
+            String::from_utf8(bytes).unwrap_or_default()
+        };
+        let answer = |payload: Vec<u8>| Ok(Answer { payload, event: None });
+        match function {
+            "put" => {
+                state.put(&text(0), args.get(1).cloned().unwrap_or_default());
+                Ok(Answer { payload: Vec::new(), event: Some(("put".to_owned(), args[0].clone())) })
+            }
+            "get" => match state.get(&text(0)) {
+                Some(value) => answer(value),
+                None => Err(Refusal { status: 404, message: format!("no key {}", text(0)) }),
+            },
+            "add" => {
+                let old = state.get(&text(0)).unwrap_or_else(|| b"0".to_vec());
+                let old: u64 = String::from_utf8(old).unwrap().parse().unwrap();
+                let new = (old + 1).to_string().into_bytes();
+                state.put(&text(0), new.clone());
+                answer(new)
+            }
+            "count" => {
+                let found = state.range(&text(0), &text(1)).len().to_string().into_bytes();
+                state.put(&text(2), found.clone());
+                answer(found)
+            }
+            "whoami" => {
+                answer(format!("{} {:?}", context.creator.msp, context.creator.role).into_bytes())
+            }
+            "differ" => {
+                answer(self.calls.fetch_add(1, Ordering::SeqCst).to_string().into_bytes())
+            }
+            _ => Err(Refusal { status: 500, message: format!("no function {function}") }),
+        }
+    }
+}
+
+/// A ledger and the folder it lives in.
+pub(crate) struct Network {
+    pub(crate) running: Running,
+    pub(crate) options: Options,
+    pub(crate) folder: TempDir,
+}
+
+impl Network {
+    pub(crate) async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let options =
+            Options { batch_timeout_ms: 100, ..Options::new(folder.path().join("ledger")) };
+        let running = start(&options, Arc::new(KeyValue::default())).await.unwrap();
+        Self { running, options, folder }
+    }
+
+    /// Stops, does something to the data directory, and starts on it again.
+    pub(crate) async fn restart(self, between: impl FnOnce(&Path)) -> Self {
+        self.running.shutdown().await.unwrap();
+        between(&self.options.data_dir);
+        let running = start(&self.options, Arc::new(KeyValue::default())).await.unwrap();
+        Self { running, ..self }
+    }
+
+    pub(crate) fn profile(&self, name: &str) -> ConnectionProfile {
+        let text = std::fs::read_to_string(self.running.profile(name)).unwrap();
+        ConnectionProfile::from_json(&text).unwrap()
+    }
+
+    pub(crate) fn client(&self) -> Ledger {
+        connect(&self.profile("operator"))
+    }
+}
+
+pub(crate) fn connect(profile: &ConnectionProfile) -> Ledger {
+    let limits = Limits {
+        answer: Duration::from_secs(5),
+        commit: Duration::from_secs(5),
+        unacknowledged: Duration::from_millis(800),
+        pause: Duration::from_millis(20),
+        ..Limits::default()
+    };
+    let key = profile.identity.key_pem.as_ref().unwrap();
+    let signer = Arc::new(PemSigner::from_pem(key.expose()).unwrap());
+    Ledger::connect(profile, signer, Arc::new(SystemEnvironment), limits).unwrap()
+}
+
+pub(crate) fn args<const N: usize>(args: [&str; N]) -> Vec<Vec<u8>> {
+    args.iter().map(|arg| arg.as_bytes().to_vec()).collect()
+}
+
+/// An address on which nobody listens.
+pub(crate) async fn dead_address() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    format!("https://{}", listener.local_addr().unwrap())
+}
+
+/// A TCP proxy. What it loses, it loses with the connection.
+#[derive(Clone)]
+pub(crate) struct Proxy {
+    mode: Arc<AtomicU8>,
+    pub(crate) lost: Arc<AtomicU64>,
+    pub(crate) address: String,
+}
+
+/// What a proxy does with the next bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Mode {
+    Pass = 0,
+    /// Ends the connection when the client sends something, once.
+    LoseRequest = 1,
+    /// Ends the connection when the server answers something, once.
+    LoseAnswer = 2,
+}
+
+impl Proxy {
+    /// A proxy before an `https://` address.
+    pub(crate) async fn before(target: &str) -> Self {
+        let target = target.trim_start_matches("https://").to_owned();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let proxy = Self {
+            mode: Arc::default(),
+            lost: Arc::default(),
+            address: format!("https://{}", listener.local_addr().unwrap()),
+        };
+        let serving = proxy.clone();
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let proxy = serving.clone();
+                let target = target.clone();
+                tokio::spawn(async move {
+                    let Ok(server) = TcpStream::connect(target).await else { return };
+                    let (client_in, client_out) = client.into_split();
+                    let (server_in, server_out) = server.into_split();
+                    tokio::select! {
+                        () = proxy.pump(client_in, server_out, Mode::LoseRequest) => {}
+                        () = proxy.pump(server_in, client_out, Mode::LoseAnswer) => {}
+                    }
+                });
+            }
+        });
+        proxy
+    }
+
+    pub(crate) fn set(&self, mode: Mode) {
+        self.mode.store(mode as u8, Ordering::SeqCst);
+    }
+
+    async fn pump(
+        &self,
+        mut from: impl AsyncReadExt + Unpin,
+        mut to: impl AsyncWriteExt + Unpin,
+        loses: Mode,
+    ) {
+        let mut buffer = vec![0; 1 << 16];
+        while let Ok(count @ 1..) = from.read(&mut buffer).await {
+            let lose = self.mode.compare_exchange(
+                loses as u8,
+                Mode::Pass as u8,
+                Ordering::SeqCst,
+                Ordering::SeqCst,
+            );
+            if lose.is_ok() {
+                self.lost.fetch_add(1, Ordering::SeqCst);
+                return;
+            }
+            if to.write_all(&buffer[..count]).await.is_err() {
+                return;
+            }
+        }
+    }
+}
