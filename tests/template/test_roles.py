@@ -13,8 +13,8 @@ CONSUME = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
 EXPECTED: dict[str, dict[str, set[str]]] = {
     "IngestRole": {
         "TelemetryQueue.Arn": CONSUME,
-        "ReadingsTable.Arn": {"dynamodb:BatchWriteItem", "dynamodb:PutItem", "dynamodb:Query"},
-        "DevicesTable.Arn": {"dynamodb:GetItem", "dynamodb:UpdateItem"},
+        "ReadingsTable.Arn": {"dynamodb:BatchWriteItem", "dynamodb:Query"},
+        "DevicesTable.Arn": {"dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:UpdateItem"},
         "DaysTable.Arn": {"dynamodb:UpdateItem"},
         "ParkedTable.Arn": {"dynamodb:PutItem"},
         "QuarantineBucket.Arn/quarantine/*": {"s3:PutObject"},
