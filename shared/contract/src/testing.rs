@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use vitro_proof::crypto::{SoftwareSigner, sha256};
 use vitro_proof::summary::{self, At, Figures};
 use vitro_proof::{
-    Account, Block, BlockMessage, BlockNumber, DayBounds, Decimal, DeviceId, Hash, LocalDay, Sensor, SensorKind,
+    Account, Block, BlockMessage, BlockNumber, DayBounds, Decimal, DeviceId, Hash, Leaf, LocalDay, Sensor, SensorKind,
     SensorTable, Signer, Span, Summary, UnixMillis, merkle,
 };
 
@@ -314,6 +314,21 @@ impl TestDevice {
     /// [`ContractError::Malformed`] at the end of the calendar.
     pub fn seal_day(&mut self, increase: Option<&Decimal>) -> Result<TestDay, ContractError> {
         let sealed = self.sealed(increase)?;
+        self.go_on(&sealed, increase)?;
+        Ok(sealed)
+    }
+
+    /// Seals the next day as [`TestDevice::seal_day`] does, over the leaves of real envelopes.
+    ///
+    /// # Errors
+    /// Those of [`TestDevice::seal_day`].
+    pub fn seal_with_leaves(&mut self, increase: &Decimal, leaves: &[Leaf]) -> Result<TestDay, ContractError> {
+        let sealed = self.sealed_over(Some(increase), leaves.len() as u64, merkle::root(leaves))?;
+        self.go_on(&sealed, Some(increase))?;
+        Ok(sealed)
+    }
+
+    fn go_on(&mut self, sealed: &TestDay, increase: Option<&Decimal>) -> Result<(), ContractError> {
         self.number += 1;
         self.previous = sealed.hash;
         self.previous_daily = Some(sealed.hash);
@@ -322,7 +337,7 @@ impl TestDevice {
             self.closing = Some(&self.closing.clone().unwrap_or_default() + increase);
         }
         self.next_day = self.next_day.next().ok_or_else(|| ContractError::malformed("a day", "the calendar ends"))?;
-        Ok(sealed)
+        Ok(())
     }
 
     /// What [`TestDevice::seal_day`] would seal, without going on: two of them with different increases are a fork.
@@ -330,15 +345,16 @@ impl TestDevice {
     /// # Errors
     /// Those of [`TestDevice::seal_day`].
     pub fn sealed(&self, increase: Option<&Decimal>) -> Result<TestDay, ContractError> {
+        let leaf = Leaf(sha256(&[b"leaf", &self.number.to_be_bytes()]).0);
+        let leaves: Vec<Leaf> = increase.map(|_| leaf).into_iter().collect();
+        self.sealed_over(increase, leaves.len() as u64, merkle::root(&leaves))
+    }
+
+    fn sealed_over(&self, increase: Option<&Decimal>, count: u64, root: Hash) -> Result<TestDay, ContractError> {
         let from = utc_midnight(self.next_day);
         let bounds = DayBounds { from, to: from + 86_400 };
         let salt = [7; 16];
         let summaries = summary::encode(&self.summaries(bounds, increase)?);
-        let count = u64::from(increase.is_some());
-        let root = match increase {
-            Some(_) => Hash(sha256(&[b"leaf", &self.number.to_be_bytes()]).0),
-            None => merkle::root(&[]),
-        };
         let block = Block {
             thing: self.entry.thing.clone(),
             previous: self.previous,
