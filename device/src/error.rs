@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::ErrorCode;
 use thiserror::Error;
-use vitro_proof::ProofError;
+use vitro_proof::{LocalDay, ProofError, SignerError};
 
 /// Why the agent could not do something.
 #[derive(Debug, Error)]
@@ -60,6 +60,24 @@ pub enum DeviceError {
     /// The outbox holds something that it never should, or lacks something.
     #[error("the outbox is damaged: {0}")]
     Damaged(String),
+    /// The day has its block, or a later day has begun: nothing can be added to it.
+    #[error("{0} is over: nothing can be added to it")]
+    DayClosed(LocalDay),
+    /// A block cannot be sealed: the cloud would refuse it.
+    #[error("the block cannot be sealed: {0}")]
+    Block(String),
+    /// The operating system gives no randomness.
+    #[error("no randomness: {0}")]
+    Randomness(String),
+    /// The key store does not sign.
+    #[error(transparent)]
+    Signer(#[from] SignerError),
+    /// The connection could not be made, or it broke.
+    #[error("{0}")]
+    Connection(std::io::Error),
+    /// The broker refused something, was silent for too long, or broke the protocol.
+    #[error("{0}")]
+    Broker(String),
     /// A name, number or day is not as the formats have it.
     #[error(transparent)]
     Proof(#[from] ProofError),
@@ -78,13 +96,16 @@ impl DeviceError {
                 e.sqlite_error_code(),
                 Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::DiskFull)
             ),
-            Self::InUse { .. } => true,
+            Self::InUse { .. } | Self::Connection(_) | Self::Broker(_) | Self::Signer(_) => true,
             Self::File { .. }
             | Self::Config(_)
             | Self::Recording { .. }
             | Self::Key { .. }
             | Self::ForeignOutbox { .. }
             | Self::Damaged(_)
+            | Self::DayClosed(_)
+            | Self::Block(_)
+            | Self::Randomness(_)
             | Self::Proof(_) => false,
         }
     }

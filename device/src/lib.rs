@@ -3,10 +3,18 @@
 //! What it signed is durable before it is sent, and is sent as it was stored. The formats and the arithmetic are `vitro-proof`'s.
 #![forbid(unsafe_code)]
 
+pub mod agent;
+pub mod clock;
+pub mod command;
 pub mod config;
 mod error;
+pub mod link;
 pub mod outbox;
 pub mod recording;
+pub mod replay;
+pub mod report;
+pub mod run;
+pub mod sampling;
 
 pub use config::{DeviceConfig, DeviceFolder};
 pub use error::DeviceError;

@@ -1,7 +1,7 @@
 //! What the outbox tells.
 
 use rusqlite::{OptionalExtension, Row, params};
-use vitro_proof::{BlockNumber, Hash, LocalDay, UnixMillis};
+use vitro_proof::{BlockNumber, DeviceId, Hash, LocalDay, PublicKey, UnixMillis};
 
 use super::{Fate, MessageKind, Newest, Outbox, SealedBlock, Size, Waiting, from_sql, to_sql};
 use crate::error::DeviceError;
@@ -14,6 +14,25 @@ impl Outbox {
             .db
             .query_row("SELECT thing, public_key FROM device WHERE one = 1", [], |row| Ok((row.get(0)?, row.get(1)?)));
         Ok(owner.optional()?)
+    }
+
+    /// Whose outbox this is: the thing and its public key.
+    ///
+    /// # Errors
+    /// [`DeviceError::Damaged`] if it says nothing of it.
+    pub fn identity(&self) -> Result<(DeviceId, PublicKey), DeviceError> {
+        let (thing, key) = self.owner()?.ok_or_else(|| DeviceError::Damaged("it belongs to nobody".into()))?;
+        Ok((thing.parse()?, PublicKey::from_sec1(&key)?))
+    }
+
+    /// Every daily block, in order.
+    ///
+    /// # Errors
+    /// [`DeviceError::Outbox`].
+    pub fn days(&self) -> Result<Vec<SealedBlock>, DeviceError> {
+        let mut statement = self.db.prepare(&format!("{BLOCK} WHERE daily = 1 ORDER BY number"))?;
+        let rows = statement.query_map([], read_block)?;
+        rows.map(|row| row?.sealed()).collect()
     }
 
     /// The next number of a kind: how many there ever were.
@@ -154,22 +173,16 @@ impl Outbox {
     }
 
     fn block(&self, which: &str, params: &[&dyn rusqlite::ToSql]) -> Result<Option<SealedBlock>, DeviceError> {
-        let row = self.db.query_row(&format!("{BLOCK} {which}"), params, |row| {
-            let numbers = (row.get::<_, i64>(0)?, row.get::<_, i64>(5)?, row.get::<_, i64>(6)?);
-            let day: String = row.get(3)?;
-            Ok((numbers, row.get::<_, Vec<u8>>(1)?, row.get(2)?, day, row.get(4)?, row.get(7)?))
-        });
-        let Some((numbers, hash, daily, day, to, settled)) = row.optional()? else { return Ok(None) };
-        Ok(Some(SealedBlock {
-            number: BlockNumber(from_sql(numbers.0)?),
-            hash: Hash::from_slice(&hash)?,
-            daily,
-            day: day.parse()?,
-            to,
-            first: from_sql(numbers.1)?,
-            count: from_sql(numbers.2)?,
-            settled,
-        }))
+        let row = self.db.query_row(&format!("{BLOCK} {which}"), params, read_block).optional()?;
+        row.map(BlockRow::sealed).transpose()
+    }
+
+    /// How many messages wait to be sent, or for their acknowledgement.
+    ///
+    /// # Errors
+    /// [`DeviceError::Outbox`].
+    pub fn unacknowledged(&self) -> Result<u64, DeviceError> {
+        from_sql(self.db.prepare_cached("SELECT COUNT(*) FROM queue")?.query_row([], |row| row.get(0))?)
     }
 
     /// How much lies in the outbox.
@@ -179,7 +192,47 @@ impl Outbox {
     pub fn size(&self) -> Result<Size, DeviceError> {
         let sql = "SELECT COUNT(*), COALESCE(SUM(LENGTH(bytes)), 0) FROM messages";
         let (messages, bytes) = self.db.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        let waiting = self.db.query_row("SELECT COUNT(*) FROM queue", [], |row| row.get(0))?;
-        Ok(Size { messages: from_sql(messages)?, bytes: from_sql(bytes)?, unacknowledged: from_sql(waiting)? })
+        let unacknowledged = self.unacknowledged()?;
+        Ok(Size { messages: from_sql(messages)?, bytes: from_sql(bytes)?, unacknowledged })
+    }
+}
+
+/// A row of the blocks as SQLite has it.
+struct BlockRow {
+    number: i64,
+    hash: Vec<u8>,
+    daily: bool,
+    day: String,
+    ends: i64,
+    first: i64,
+    count: i64,
+    settled: bool,
+}
+
+fn read_block(row: &Row<'_>) -> rusqlite::Result<BlockRow> {
+    Ok(BlockRow {
+        number: row.get(0)?,
+        hash: row.get(1)?,
+        daily: row.get(2)?,
+        day: row.get(3)?,
+        ends: row.get(4)?,
+        first: row.get(5)?,
+        count: row.get(6)?,
+        settled: row.get(7)?,
+    })
+}
+
+impl BlockRow {
+    fn sealed(self) -> Result<SealedBlock, DeviceError> {
+        Ok(SealedBlock {
+            number: BlockNumber(from_sql(self.number)?),
+            hash: Hash::from_slice(&self.hash)?,
+            daily: self.daily,
+            day: self.day.parse()?,
+            to: self.ends,
+            first: from_sql(self.first)?,
+            count: from_sql(self.count)?,
+            settled: self.settled,
+        })
     }
 }

@@ -1,6 +1,6 @@
 //! One recorded day, laid onto a local day of a site.
 
-use jiff::civil::{Date, DateTime};
+use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::{AmbiguousOffset, TimeZone, TimeZoneDatabase};
 use vitro_proof::senml::Reading;
 use vitro_proof::{Decimal, LocalDay, SensorTable, UnixMillis, ZoneName};
@@ -67,6 +67,25 @@ impl RecordedDay {
     #[must_use]
     pub fn table(&self) -> &SensorTable {
         &self.table
+    }
+
+    /// How many rows it has.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether it has none, as after [`RecordedDay::until`] midnight.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// The day without what was recorded at this time of the wall clock or later.
+    #[must_use]
+    pub fn until(mut self, time: Time) -> Self {
+        self.rows.retain(|row| row.wall.time() < time);
+        self
     }
 
     /// What a site's sensors show on `day`: each row at the instant at which the site's wall clock shows the row's time. When clocks

@@ -1,0 +1,122 @@
+//! Commands: who may give them, and carrying each out once.
+
+use vitro_proof::command::{Action, Command, Reply, status};
+use vitro_proof::crypto::P256Key;
+use vitro_proof::{Envelope, Kind, Reason, ReplyNumber, UnixMillis};
+
+use crate::agent::Agent;
+use crate::error::DeviceError;
+use crate::outbox::{MessageKind, Transaction};
+
+/// What became of a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is not answered, and nothing was done: the code says why.
+    Ignored(Refusal),
+    /// It was carried out or refused, and answered.
+    Answered {
+        /// What was asked for.
+        action: String,
+        /// What the reply says, of [`status`].
+        status: u64,
+        /// How many envelopes were queued again, for a backfill.
+        result: Option<u64>,
+    },
+}
+
+/// Why a command is ignored. What cannot be trusted gets no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No command envelope: the code of the fault.
+    #[error("no command ({0})")]
+    NotACommand(&'static str),
+    /// No key of this id may command this device.
+    #[error("signed by an unknown key {0:?}")]
+    UnknownKey(String),
+    /// The key of this id did not sign it.
+    #[error("its signature does not verify")]
+    BadSignature,
+    /// It is for another device.
+    #[error("for {0}")]
+    OtherDevice(String),
+    /// A command of this number or a higher one was carried out before.
+    #[error("number {0} was passed before")]
+    Repeated(u64),
+    /// The key signed something that this version cannot read.
+    #[error("unreadable: {0}")]
+    Unreadable(String),
+}
+
+impl Agent {
+    /// Takes a command: verifies it, carries it out at most once, and stores the signed reply, all in one transaction. `now` is the
+    /// device's clock.
+    ///
+    /// # Errors
+    /// [`DeviceError`] if the outbox or the key store fails; then nothing was done and the command may come again.
+    pub fn command(&mut self, bytes: &[u8], now: UnixMillis) -> Result<Verdict, DeviceError> {
+        let (number, command) = match self.authentic(bytes) {
+            Ok(authentic) => authentic,
+            Err(refusal) => return Ok(Verdict::Ignored(refusal)),
+        };
+        let (thing, signer, keep_days) = (&self.thing, &self.signer, self.keep_days);
+        self.outbox.change(|t| {
+            if !t.take_command(number)? {
+                return Ok(Verdict::Ignored(Refusal::Repeated(number)));
+            }
+            let (status, result) = carry_out(t, &command, now, keep_days)?;
+            let reply = Reply { command: command.id, status, result };
+            t.put(MessageKind::Reply, |number| Ok(reply.seal(ReplyNumber(number), thing, &**signer)?))?;
+            Ok(Verdict::Answered { action: command.action.name().to_owned(), status, result })
+        })
+    }
+
+    /// The number and content of a command that was signed for this device.
+    fn authentic(&self, bytes: &[u8]) -> Result<(u64, Command), Refusal> {
+        let envelope = Envelope::parse(bytes).map_err(|fault| Refusal::NotACommand(fault.reason()))?;
+        let header = envelope.header();
+        if header.kind != Kind::Command {
+            return Err(Refusal::NotACommand("wrong_kind"));
+        }
+        let key = self.command_keys.get(&header.kid).ok_or_else(|| Refusal::UnknownKey(header.kid.clone()))?;
+        let key = P256Key::new(&key.public_key).map_err(|_| Refusal::BadSignature)?;
+        envelope.verify(&key).map_err(|_| Refusal::BadSignature)?;
+        let command = Command::decode(envelope.payload()).map_err(|e| Refusal::Unreadable(e.to_string()))?;
+        if command.thing != self.thing {
+            return Err(Refusal::OtherDevice(command.thing.to_string()));
+        }
+        Ok((header.number, command))
+    }
+}
+
+fn carry_out(
+    t: &Transaction<'_>,
+    command: &Command,
+    now: UnixMillis,
+    keep_days: u32,
+) -> Result<(u64, Option<u64>), DeviceError> {
+    if command.expires <= now.seconds() {
+        return Ok((status::EXPIRED, None));
+    }
+    match &command.action {
+        Action::Backfill(ranges) => {
+            let (mut asked, mut there) = (0u128, 0);
+            for &(first, last) in ranges {
+                asked += u128::from(last.saturating_sub(first)) + 1;
+                there += t.queue_again(first, last)?;
+            }
+            let status = if u128::from(there) == asked { status::DONE } else { status::FAILED };
+            Ok((status, Some(there)))
+        }
+        Action::Settled { day, block, hash } => {
+            if !t.settle(*day, *block, &hash.0)? {
+                return Ok((status::FAILED, None));
+            }
+            t.prune(keep_days)?;
+            Ok((status::DONE, None))
+        }
+        Action::Unknown(_) => Ok((status::UNSUPPORTED, None)),
+    }
+}
+
+#[cfg(test)]
+mod tests;
