@@ -14,6 +14,7 @@ mod audit;
 mod billing;
 mod calendar;
 mod call;
+pub mod calls;
 mod data;
 mod error;
 mod ids;
