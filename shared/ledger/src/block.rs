@@ -8,8 +8,7 @@ use crate::der;
 use crate::proto::common::{self, BlockHeader, BlockMetadataIndex, Envelope};
 use crate::proto::msp::SerializedIdentity;
 use crate::proto::peer::{
-    ChaincodeAction, ChaincodeEvent, ChaincodeInvocationSpec, ChaincodeProposalPayload,
-    ProposalResponsePayload,
+    ChaincodeAction, ChaincodeEvent, ChaincodeInvocationSpec, ChaincodeProposalPayload, ProposalResponsePayload,
 };
 use crate::proto::rwset::{KvRwSet, TxReadWriteSet};
 use crate::proto::transaction::{self as wire, TxValidationCode};
@@ -137,9 +136,8 @@ impl ProcessedTransaction {
 #[must_use]
 pub fn codes(block: &common::Block) -> Vec<TxValidationCode> {
     let metadata = block.metadata.as_ref().map(|metadata| &metadata.metadata[..]);
-    let flags = metadata
-        .and_then(|metadata| metadata.get(BlockMetadataIndex::TransactionsFilter as usize))
-        .map(Vec::as_slice);
+    let flags =
+        metadata.and_then(|metadata| metadata.get(BlockMetadataIndex::TransactionsFilter as usize)).map(Vec::as_slice);
     flags.unwrap_or_default().iter().map(|code| TxValidationCode::of(i32::from(*code))).collect()
 }
 
@@ -172,10 +170,7 @@ impl BlockTransaction {
         Ok(())
     }
 
-    fn fill_action(
-        &mut self,
-        action: &wire::ChaincodeActionPayload,
-    ) -> Result<(), prost::DecodeError> {
+    fn fill_action(&mut self, action: &wire::ChaincodeActionPayload) -> Result<(), prost::DecodeError> {
         let proposal = ChaincodeProposalPayload::decode(&action.chaincode_proposal_payload[..])?;
         let call = ChaincodeInvocationSpec::decode(&proposal.input[..])?;
         let call = call.chaincode_spec.unwrap_or_default();

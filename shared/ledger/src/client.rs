@@ -126,9 +126,11 @@ impl Ledger {
         let proposal = self.propose(self.creator(), function, args)?;
         let signature = self.identity.sign(&proposal.bytes)?;
         let signed = proposal.with_signature(signature);
-        let transaction = self.endorse(&proposal.tx_id, &signed).await?.transaction().map_err(
-            |error| LedgerError::Protocol { node: "this client".to_owned(), detail: error.to_string() },
-        )?;
+        let transaction = self
+            .endorse(&proposal.tx_id, &signed)
+            .await?
+            .transaction()
+            .map_err(|error| LedgerError::Protocol { node: "this client".to_owned(), detail: error.to_string() })?;
         let signature = self.identity.sign(&transaction.bytes)?;
         self.commit(&transaction.with_signature(signature)).await
     }
@@ -138,12 +140,7 @@ impl Ledger {
     ///
     /// # Errors
     /// [`LedgerError::Randomness`].
-    pub fn propose(
-        &self,
-        creator: &[u8],
-        function: &str,
-        args: &[Vec<u8>],
-    ) -> Result<Proposal, LedgerError> {
+    pub fn propose(&self, creator: &[u8], function: &str, args: &[Vec<u8>]) -> Result<Proposal, LedgerError> {
         let call = Call { channel: &self.channel, chaincode: &self.chaincode, function, args };
         Ok(Proposal::new(&call, creator, &self.nonce()?, self.environment.now()))
     }
@@ -152,11 +149,7 @@ impl Ledger {
     ///
     /// # Errors
     /// [`LedgerError::NotEndorsed`], [`LedgerError::Refused`], [`LedgerError::Disagree`], [`LedgerError::Protocol`].
-    pub async fn endorse(
-        &self,
-        tx_id: &str,
-        proposal: &SignedProposal,
-    ) -> Result<Endorsed, LedgerError> {
+    pub async fn endorse(&self, tx_id: &str, proposal: &SignedProposal) -> Result<Endorsed, LedgerError> {
         endorse::endorse(&self.peers, &self.plan, &self.limits, tx_id, proposal).await
     }
 
@@ -168,24 +161,16 @@ impl Ledger {
         self.evaluate(&self.chaincode, function, args).await
     }
 
-    async fn evaluate(
-        &self,
-        chaincode: &str,
-        function: &str,
-        args: &[Vec<u8>],
-    ) -> Result<Vec<u8>, LedgerError> {
+    async fn evaluate(&self, chaincode: &str, function: &str, args: &[Vec<u8>]) -> Result<Vec<u8>, LedgerError> {
         let call = Call { channel: &self.channel, chaincode, function, args };
-        let proposal =
-            Proposal::new(&call, self.creator(), &self.nonce()?, self.environment.now());
+        let proposal = Proposal::new(&call, self.creator(), &self.nonce()?, self.environment.now());
         let signed = proposal.with_signature(self.identity.sign(&proposal.bytes)?);
         let mut failures = Failures::default();
         for peer in self.own_first() {
             match peer.process_proposal(&signed, self.limits.simulate).await {
                 Ok(answer) if speaks_for_contract(&answer) => {
                     return match refusal(&answer) {
-                        Some(no) => {
-                            Err(LedgerError::Refused { status: no.status, message: no.message })
-                        }
+                        Some(no) => Err(LedgerError::Refused { status: no.status, message: no.message }),
                         None => Ok(answer.response.unwrap_or_default().payload),
                     };
                 }
@@ -204,10 +189,7 @@ impl Ledger {
     /// [`LedgerError::Unavailable`] if no peer answers.
     pub async fn outcome(&self, tx_id: &str) -> Result<Option<Outcome>, LedgerError> {
         match self.transaction(tx_id).await {
-            Ok(found) => Ok(Some(Outcome {
-                block_number: found.block_number,
-                code: found.transaction.code,
-            })),
+            Ok(found) => Ok(Some(Outcome { block_number: found.block_number, code: found.transaction.code })),
             Err(LedgerError::NotFound(_)) => Ok(None),
             Err(error) => Err(error),
         }
@@ -259,18 +241,12 @@ impl Ledger {
         Ok(ProcessedTransaction::read(number, code, &transaction_envelope.unwrap_or_default()))
     }
 
-    async fn ask_qscc<M: Message + Default>(
-        &self,
-        function: &str,
-        args: &[Vec<u8>],
-    ) -> Result<M, LedgerError> {
+    async fn ask_qscc<M: Message + Default>(&self, function: &str, args: &[Vec<u8>]) -> Result<M, LedgerError> {
         let mut all = vec![self.channel.clone().into_bytes()];
         all.extend_from_slice(args);
         let answer = self.evaluate(QSCC, function, &all).await?;
-        M::decode(&answer[..]).map_err(|error| LedgerError::Protocol {
-            node: QSCC.to_owned(),
-            detail: format!("{function}: {error}"),
-        })
+        M::decode(&answer[..])
+            .map_err(|error| LedgerError::Protocol { node: QSCC.to_owned(), detail: format!("{function}: {error}") })
     }
 
     /// Peers in the order in which they are asked: rested before failed, own organization before others.

@@ -111,7 +111,7 @@ impl Ledger {
                     refused = Some(error);
                 }
                 Err(error) => {
-                    arrived |= matches!(error, CallError::Broken(_));
+                    arrived |= !matches!(error, CallError::NotReached(_));
                     failures.note(&orderer.name, error);
                 }
             }
@@ -142,11 +142,7 @@ impl Ledger {
     }
 
     /// Opens a delivery at the first peer that gives one, `avoid` last.
-    async fn deliver<'a>(
-        &'a self,
-        start: seek_position::Type,
-        avoid: Option<&Node>,
-    ) -> Result<Watch<'a>, LedgerError> {
+    async fn deliver<'a>(&'a self, start: seek_position::Type, avoid: Option<&Node>) -> Result<Watch<'a>, LedgerError> {
         let seek = self.seek(start)?;
         let mut failures = Failures::default();
         let mut order = self.own_first();
@@ -176,14 +172,14 @@ impl<'a> Watch<'a> {
         loop {
             let block = match self.first.take() {
                 Some(block) => block,
-                None => match timeout_at(deadline, self.deliveries.message()).await {
+                None => match timeout_at(deadline, self.deliveries.next()).await {
                     Err(_) => return None,
                     Ok(Ok(Some(answer))) => match answer.r#type {
                         Some(Type::FilteredBlock(block)) => block,
                         other => self.replace(format!("{other:?}"), deadline).await?,
                     },
                     Ok(Ok(None)) => self.replace("the end".to_owned(), deadline).await?,
-                    Ok(Err(status)) => self.replace(status.to_string(), deadline).await?,
+                    Ok(Err(error)) => self.replace(error.to_string(), deadline).await?,
                 },
             };
             self.next = self.next.max(block.number + 1);

@@ -11,9 +11,7 @@ use crate::error::{Failures, LedgerError};
 use crate::limits::Limits;
 use crate::node::Node;
 use crate::profile::{EndorserGroup, Endorsers};
-use crate::proto::peer::{
-    ChaincodeAction, ProposalResponse, ProposalResponsePayload, Response, SignedProposal,
-};
+use crate::proto::peer::{ChaincodeAction, ProposalResponse, ProposalResponsePayload, Response, SignedProposal};
 use crate::transaction::Endorsed;
 
 /// Statuses from here on are refusals (`shim.ERRORTHRESHOLD`).
@@ -51,9 +49,7 @@ async fn ask_group(
     limits: &Limits,
     proposal: &SignedProposal,
 ) -> Result<Vec<Answer>, LedgerError> {
-    let rested = |msp: &&String| {
-        peers.iter().filter(|peer| peer.msp == **msp).all(|peer| peer.is_resting(limits.rest))
-    };
+    let rested = |msp: &&String| peers.iter().filter(|peer| peer.msp == **msp).all(|peer| peer.is_resting(limits.rest));
     let mut order: Vec<&String> = group.of.iter().collect();
     order.sort_by_key(rested);
     let mut waiting = VecDeque::from(order);
@@ -121,11 +117,7 @@ pub(crate) fn refusal(answer: &ProposalResponse) -> Option<Response> {
 }
 
 /// One result, or who stands against whom. Refusals count as results: an organization that refuses what others endorse disagrees.
-fn agree(
-    tx_id: &str,
-    proposal: &SignedProposal,
-    answers: Vec<Answer>,
-) -> Result<Endorsed, LedgerError> {
+fn agree(tx_id: &str, proposal: &SignedProposal, answers: Vec<Answer>) -> Result<Endorsed, LedgerError> {
     let mut sides: Vec<(Side, Vec<Answer>)> = Vec::new();
     for answer in answers {
         let side = match refusal(&answer.response) {
@@ -157,8 +149,7 @@ fn agree(
     let signed = ProposalResponsePayload::decode(&result[..])
         .and_then(|payload| ChaincodeAction::decode(&payload.extension[..]))
         .map_err(|error| outside(error.to_string()))?;
-    let endorsements: Option<Vec<_>> =
-        members.into_iter().map(|member| member.response.endorsement).collect();
+    let endorsements: Option<Vec<_>> = members.into_iter().map(|member| member.response.endorsement).collect();
     Ok(Endorsed {
         tx_id: tx_id.to_owned(),
         payload: signed.response.unwrap_or_default().payload,
@@ -207,11 +198,7 @@ mod tests {
 
     #[test]
     fn who_differs_is_named() {
-        let answers = vec![
-            answer("SpMSP", 200, "y"),
-            answer("OperatorMSP", 200, "x"),
-            answer("RcMSP", 200, "x"),
-        ];
+        let answers = vec![answer("SpMSP", 200, "y"), answer("OperatorMSP", 200, "x"), answer("RcMSP", 200, "x")];
         let error = judge(answers).unwrap_err();
         assert_eq!(error.to_string(), "organizations disagree: OperatorMSP and RcMSP against SpMSP");
         assert!(error.retryable());

@@ -105,11 +105,7 @@ impl LedgerError {
             | Self::OutcomeUnknown { .. } => true,
             Self::NotOrdered { status, .. } => *status >= 500,
             Self::Invalid { code, .. } => code.is_conflict(),
-            Self::Profile(_)
-            | Self::Key
-            | Self::Refused { .. }
-            | Self::Protocol { .. }
-            | Self::NotFound(_) => false,
+            Self::Profile(_) | Self::Key | Self::Refused { .. } | Self::Protocol { .. } | Self::NotFound(_) => false,
         }
     }
 }

@@ -20,8 +20,7 @@ pub type SharedSigner = Arc<dyn Signer + Send + Sync>;
 /// The creator field of everything that `msp`'s member with this certificate signs.
 #[must_use]
 pub fn creator(msp: &str, certificate_pem: &str) -> Vec<u8> {
-    SerializedIdentity { mspid: msp.to_owned(), id_bytes: certificate_pem.as_bytes().to_vec() }
-        .encode_to_vec()
+    SerializedIdentity { mspid: msp.to_owned(), id_bytes: certificate_pem.as_bytes().to_vec() }.encode_to_vec()
 }
 
 /// SHA-256 over the bytes: what a signer signs.
@@ -79,11 +78,9 @@ impl PemSigner {
     /// [`LedgerError::Key`] if it is anything else.
     pub fn from_pem(pem: &str) -> Result<Self, LedgerError> {
         let der = PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|_| LedgerError::Key)?;
-        let key =
-            EcdsaKeyPair::from_private_key_der(&ECDSA_P256_SHA256_FIXED_SIGNING, der.secret_der())
-                .map_err(|_| LedgerError::Key)?;
-        let public_key =
-            PublicKey::from_sec1(key.public_key().as_ref()).map_err(|_| LedgerError::Key)?;
+        let key = EcdsaKeyPair::from_private_key_der(&ECDSA_P256_SHA256_FIXED_SIGNING, der.secret_der())
+            .map_err(|_| LedgerError::Key)?;
+        let public_key = PublicKey::from_sec1(key.public_key().as_ref()).map_err(|_| LedgerError::Key)?;
         Ok(Self { key, public_key })
     }
 }

@@ -32,7 +32,7 @@ impl Default for Limits {
             simulate: Duration::from_secs(35),
             answer: Duration::from_secs(10),
             commit: Duration::from_secs(30),
-            unacknowledged: Duration::from_secs(5),
+            unacknowledged: Duration::from_secs(3),
             broadcasts: 2,
             attempts: 5,
             pause: Duration::from_millis(100),

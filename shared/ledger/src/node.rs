@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use prost::Message;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 use tokio_stream::StreamExt;
 use tonic::client::Grpc;
@@ -28,13 +29,35 @@ const PROCESS_PROPOSAL: &str = "/protos.Endorser/ProcessProposal";
 const BROADCAST: &str = "/orderer.AtomicBroadcast/Broadcast";
 const DELIVER_FILTERED: &str = "/protos.Deliver/DeliverFiltered";
 
+/// A connection that was idle for so long is made anew: between a Lambda and a node stand balancers and translators that forget a
+/// connection after some minutes without telling either end, and a frozen Lambda answers no keep-alive.
+const IDLE: Duration = Duration::from_secs(120);
+
+/// How often a call in flight is checked to be alive; Fabric's nodes cut off clients that ask more often than each minute.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+
+/// The answers to a stream that was opened. Dropping it ends our side as well, and with both sides the stream; a request body that is
+/// still pending would keep it open in the connection for ever.
+pub(crate) struct Answers<A> {
+    answers: Streaming<A>,
+    _end: oneshot::Sender<()>,
+}
+
+impl<A> Answers<A> {
+    /// The next answer; `None` at the end.
+    pub(crate) async fn next(&mut self) -> Result<Option<A>, CallError> {
+        self.answers.message().await.map_err(broken)
+    }
+}
+
 /// A stream of verdicts.
-pub(crate) type Deliveries = Streaming<events::DeliverResponse>;
+pub(crate) type Deliveries = Answers<events::DeliverResponse>;
 
 pub(crate) struct Node {
     pub(crate) name: String,
     pub(crate) msp: String,
-    channel: Channel,
+    endpoint: Endpoint,
+    connection: Mutex<(Channel, Instant)>,
     failed: Mutex<Option<Instant>>,
 }
 
@@ -43,14 +66,17 @@ pub(crate) struct Node {
 pub(crate) enum CallError {
     /// No connection came about: the node has seen nothing of the request.
     NotReached(String),
-    /// The request may have arrived.
+    /// The connection or the stream broke; the request may have arrived.
     Broken(String),
+    /// Nothing came back in time; the request may have arrived.
+    Silent(Duration),
 }
 
 impl std::fmt::Display for CallError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::NotReached(text) | Self::Broken(text) => f.write_str(text),
+            Self::Silent(limit) => write!(f, "no answer within {} ms", limit.as_millis()),
         }
     }
 }
@@ -58,26 +84,24 @@ impl std::fmt::Display for CallError {
 impl Node {
     /// Connects lazily: no packet is sent before the first call.
     pub(crate) fn new(endpoint: &NodeEndpoint, limits: &Limits) -> Result<Self, LedgerError> {
-        let fault = |error: tonic::transport::Error| {
-            LedgerError::Profile(format!("{}: {}", endpoint.name, chain(&error)))
-        };
-        let mut tls =
-            ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&endpoint.tls_ca_pem));
+        let fault =
+            |error: tonic::transport::Error| LedgerError::Profile(format!("{}: {}", endpoint.name, chain(&error)));
+        let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&endpoint.tls_ca_pem));
         if let Some(name) = &endpoint.server_name {
             tls = tls.domain_name(name);
         }
-        let channel = Endpoint::from_shared(endpoint.address.clone())
+        let builder = Endpoint::from_shared(endpoint.address.clone())
             .and_then(|builder| builder.tls_config(tls))
             .map_err(fault)?
             .connect_timeout(limits.connect)
-            .http2_keep_alive_interval(Duration::from_secs(60))
+            .http2_keep_alive_interval(KEEP_ALIVE)
             .keep_alive_timeout(limits.connect)
-            .tcp_nodelay(true)
-            .connect_lazy();
+            .tcp_nodelay(true);
         Ok(Self {
             name: endpoint.name.clone(),
             msp: endpoint.msp.clone(),
-            channel,
+            connection: Mutex::new((builder.connect_lazy(), Instant::now())),
+            endpoint: builder,
             failed: Mutex::new(None),
         })
     }
@@ -95,42 +119,45 @@ impl Node {
     }
 
     async fn grpc(&self) -> Result<Grpc<Channel>, CallError> {
-        let mut grpc = Grpc::new(self.channel.clone())
+        let channel = {
+            let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+            let (channel, used) = &mut *connection;
+            if used.elapsed() > IDLE {
+                *channel = self.endpoint.connect_lazy();
+            }
+            *used = Instant::now();
+            channel.clone()
+        };
+        let mut grpc = Grpc::new(channel)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
         grpc.ready().await.map_err(|error| CallError::NotReached(chain(&error)))?;
         Ok(grpc)
     }
 
-    /// Has the peer simulate and, where it is a transaction, endorse.
+    /// Has the peer simulate and, where it is a transaction, endorse. That changes nothing, so it is asked again over a new connection
+    /// when an old one turns out to be broken.
     pub(crate) async fn process_proposal(
         &self,
         proposal: &SignedProposal,
         limit: Duration,
     ) -> Result<ProposalResponse, CallError> {
-        let call = async {
+        let call = || async {
             let mut grpc = self.grpc().await?;
             let path = PathAndQuery::from_static(PROCESS_PROPOSAL);
             let answer = grpc.unary(Request::new(proposal.clone()), path, ProstCodec::default());
             Ok(answer.await.map_err(broken)?.into_inner())
         };
-        self.remember(within(limit, call).await)
+        self.remember(twice(limit, call).await)
     }
 
     /// Hands an envelope to the orderer. Each has a stream of its own: the orderer ends a stream at the first refusal, and with it
     /// every acknowledgement still due on it.
-    pub(crate) async fn broadcast(
-        &self,
-        envelope: &Envelope,
-        limit: Duration,
-    ) -> Result<BroadcastResponse, CallError> {
+    pub(crate) async fn broadcast(&self, envelope: &Envelope, limit: Duration) -> Result<BroadcastResponse, CallError> {
         let call = async {
-            let mut answers: Streaming<BroadcastResponse> =
-                self.stream(BROADCAST, envelope.clone()).await?;
-            match answers.message().await.map_err(broken)? {
-                Some(answer) => Ok(answer),
-                None => Err(CallError::Broken("the stream ended without an answer".to_owned())),
-            }
+            let mut answers: Answers<BroadcastResponse> = self.stream(BROADCAST, envelope.clone()).await?;
+            let answer = answers.next().await?;
+            answer.ok_or_else(|| CallError::Broken("the stream ended without an answer".to_owned()))
         };
         self.remember(within(limit, call).await)
     }
@@ -141,38 +168,44 @@ impl Node {
         seek: &Envelope,
         limit: Duration,
     ) -> Result<(Deliveries, events::deliver_response::Type), CallError> {
-        let call = async {
+        let call = || async {
             let mut answers: Deliveries = self.stream(DELIVER_FILTERED, seek.clone()).await?;
-            match answers.message().await.map_err(broken)?.and_then(|answer| answer.r#type) {
-                Some(first) => Ok((answers, first)),
-                None => Err(CallError::Broken("the delivery ended without an answer".to_owned())),
-            }
+            let first = answers.next().await?.and_then(|answer| answer.r#type);
+            let first = first.ok_or_else(|| CallError::Broken("the delivery ended without an answer".to_owned()))?;
+            Ok((answers, first))
         };
-        self.remember(within(limit, call).await)
+        self.remember(twice(limit, call).await)
     }
 
     /// Opens a stream with its first message already in it: the server sends its headers with its first answer, so a call that
-    /// waits for them before it sends anything waits for ever. Our side stays open until the answers are dropped.
-    async fn stream<A>(&self, path: &'static str, first: Envelope) -> Result<Streaming<A>, CallError>
+    /// waits for them before it sends anything waits for ever.
+    async fn stream<A>(&self, path: &'static str, first: Envelope) -> Result<Answers<A>, CallError>
     where
         A: Message + Default + Send + Sync + 'static,
     {
         let mut grpc = self.grpc().await?;
-        let requests = tokio_stream::once(first).chain(tokio_stream::pending());
+        let (end, ended) = oneshot::channel::<()>();
+        let open = futures_util::stream::once(ended).filter_map(|_| None);
+        let requests = tokio_stream::once(first).chain(open);
         let path = PathAndQuery::from_static(path);
         let codec: ProstCodec<Envelope, A> = ProstCodec::default();
         let answers = grpc.streaming(Request::new(requests), path, codec).await;
-        Ok(answers.map_err(broken)?.into_inner())
+        Ok(Answers { answers: answers.map_err(broken)?.into_inner(), _end: end })
     }
 }
 
-async fn within<T>(
-    limit: Duration,
-    call: impl Future<Output = Result<T, CallError>>,
-) -> Result<T, CallError> {
-    match timeout(limit, call).await {
-        Ok(result) => result,
-        Err(_) => Err(CallError::Broken(format!("no answer within {} ms", limit.as_millis()))),
+async fn within<T>(limit: Duration, call: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
+    timeout(limit, call).await.unwrap_or(Err(CallError::Silent(limit)))
+}
+
+/// For calls that change nothing: once more, over a new connection, if the first broke.
+async fn twice<T, F>(limit: Duration, call: impl Fn() -> F) -> Result<T, CallError>
+where
+    F: Future<Output = Result<T, CallError>>,
+{
+    match within(limit, call()).await {
+        Err(CallError::Broken(_)) => within(limit, call()).await,
+        result => result,
     }
 }
 

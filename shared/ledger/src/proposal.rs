@@ -8,8 +8,8 @@ use sha2::{Digest, Sha256};
 use crate::identity;
 use crate::proto::common::{ChannelHeader, Header, HeaderType, SignatureHeader};
 use crate::proto::peer::{
-    self, ChaincodeHeaderExtension, ChaincodeId, ChaincodeInput, ChaincodeInvocationSpec,
-    ChaincodeProposalPayload, ChaincodeSpec, SignedProposal,
+    self, ChaincodeHeaderExtension, ChaincodeId, ChaincodeInput, ChaincodeInvocationSpec, ChaincodeProposalPayload,
+    ChaincodeSpec, SignedProposal,
 };
 use crate::proto::prost_types::Timestamp;
 use crate::signature;
@@ -47,19 +47,9 @@ impl Proposal {
     #[must_use]
     pub fn new(call: &Call<'_>, creator: &[u8], nonce: &Nonce, now: SystemTime) -> Self {
         let tx_id = tx_id(nonce, creator);
-        let chaincode_id =
-            Some(ChaincodeId { name: call.chaincode.to_owned(), ..ChaincodeId::default() });
-        let extension =
-            ChaincodeHeaderExtension { chaincode_id: chaincode_id.clone() }.encode_to_vec();
-        let header = header(
-            HeaderType::EndorserTransaction,
-            call.channel,
-            &tx_id,
-            extension,
-            creator,
-            nonce,
-            now,
-        );
+        let chaincode_id = Some(ChaincodeId { name: call.chaincode.to_owned(), ..ChaincodeId::default() });
+        let extension = ChaincodeHeaderExtension { chaincode_id: chaincode_id.clone() }.encode_to_vec();
+        let header = header(HeaderType::EndorserTransaction, call.channel, &tx_id, extension, creator, nonce, now);
         let mut args = Vec::with_capacity(call.args.len() + 1);
         args.push(call.function.as_bytes().to_vec());
         args.extend_from_slice(call.args);
@@ -71,11 +61,8 @@ impl Proposal {
             timeout: 0,
         };
         let input = ChaincodeInvocationSpec { chaincode_spec: Some(spec) }.encode_to_vec();
-        let payload =
-            ChaincodeProposalPayload { input, ..ChaincodeProposalPayload::default() }.encode_to_vec();
-        let bytes =
-            peer::Proposal { header: header.encode_to_vec(), payload, extension: Vec::new() }
-                .encode_to_vec();
+        let payload = ChaincodeProposalPayload { input, ..ChaincodeProposalPayload::default() }.encode_to_vec();
+        let bytes = peer::Proposal { header: header.encode_to_vec(), payload, extension: Vec::new() }.encode_to_vec();
         Self { tx_id, bytes }
     }
 
@@ -135,10 +122,7 @@ pub(crate) fn header(
         tls_cert_hash: Vec::new(),
     };
     let signature_header = SignatureHeader { creator: creator.to_vec(), nonce: nonce.to_vec() };
-    Header {
-        channel_header: channel_header.encode_to_vec(),
-        signature_header: signature_header.encode_to_vec(),
-    }
+    Header { channel_header: channel_header.encode_to_vec(), signature_header: signature_header.encode_to_vec() }
 }
 
 fn timestamp(now: SystemTime) -> Timestamp {

@@ -61,10 +61,8 @@ impl Endorsed {
                 endorsements: self.endorsements.clone(),
             }),
         };
-        let action = wire::TransactionAction {
-            header: header.signature_header.clone(),
-            payload: action.encode_to_vec(),
-        };
+        let action =
+            wire::TransactionAction { header: header.signature_header.clone(), payload: action.encode_to_vec() };
         let data = wire::Transaction { actions: vec![action] }.encode_to_vec();
         Ok(Transaction {
             tx_id: self.tx_id.clone(),

@@ -8,8 +8,8 @@ use prost::Message;
 use tokio::sync::watch;
 use vitro_ledger::block::{codes, data_hash, header_bytes, header_hash};
 use vitro_ledger::proto::common::{
-    Block, BlockData, BlockHeader, BlockMetadata, ChannelHeader, Envelope, Header, HeaderType,
-    LastConfig, Metadata, MetadataSignature, OrdererBlockMetadata, Payload, SignatureHeader,
+    Block, BlockData, BlockHeader, BlockMetadata, ChannelHeader, Envelope, Header, HeaderType, LastConfig, Metadata,
+    MetadataSignature, OrdererBlockMetadata, Payload, SignatureHeader,
 };
 use vitro_ledger::proto::info::BlockchainInfo;
 use vitro_ledger::proto::rwset::Version;
@@ -170,8 +170,7 @@ impl Chain {
     pub fn append(&self, envelopes: Vec<Vec<u8>>) -> Result<(), DevledgerError> {
         let mut store = self.store();
         let number = store.height();
-        let rules =
-            Rules { members: &self.members, channel: &self.channel, chaincode: &self.chaincode };
+        let rules = Rules { members: &self.members, channel: &self.channel, chaincode: &self.chaincode };
         let verdicts = {
             let derived = self.derived();
             let is_known = |tx_id: &str| derived.places.contains_key(tx_id);
@@ -226,28 +225,20 @@ impl Chain {
         codes: &[TxValidationCode],
     ) -> Result<Block, DevledgerError> {
         let header = BlockHeader { number, previous_hash, data_hash: data_hash(&data).to_vec() };
-        let value = OrdererBlockMetadata {
-            last_config: Some(LastConfig { index: 0 }),
-            consenter_metadata: Vec::new(),
-        }
-        .encode_to_vec();
+        let value = OrdererBlockMetadata { last_config: Some(LastConfig { index: 0 }), consenter_metadata: Vec::new() }
+            .encode_to_vec();
         // The number takes the place of a nonce: it is used once, and the block's bytes follow from its contents.
         let creator = self.orderer.creator().to_vec();
         let nonce = number.to_be_bytes().to_vec();
         let signature_header = SignatureHeader { creator, nonce }.encode_to_vec();
         let signed = [&value[..], &signature_header, &header_bytes(&header)].concat();
         let signature = self.sign(&signed)?;
-        let signature =
-            MetadataSignature { signature_header, signature, identifier_header: Vec::new() };
+        let signature = MetadataSignature { signature_header, signature, identifier_header: Vec::new() };
         let signatures = Metadata { value, signatures: vec![signature] }.encode_to_vec();
         // Verdicts are bytes: the largest code is 255.
         let flags = codes.iter().map(|code| *code as i32 as u8).collect();
         let metadata = vec![signatures, Vec::new(), flags, Vec::new(), Vec::new()];
-        Ok(Block {
-            header: Some(header),
-            data: Some(BlockData { data }),
-            metadata: Some(BlockMetadata { metadata }),
-        })
+        Ok(Block { header: Some(header), data: Some(BlockData { data }), metadata: Some(BlockMetadata { metadata }) })
     }
 
     fn sign(&self, bytes: &[u8]) -> Result<Vec<u8>, DevledgerError> {

@@ -93,10 +93,8 @@ impl<'a> Simulation<'a> {
     /// The committed entries from `start` (inclusive) to `end` (exclusive); empty means no bound.
     pub fn range(&mut self, start: &str, end: &str) -> Vec<(String, Vec<u8>)> {
         let found: Vec<_> = self.state.range(start, end).collect();
-        let kv_reads = found
-            .iter()
-            .map(|(key, entry)| KvRead { key: (*key).clone(), version: Some(entry.version) })
-            .collect();
+        let kv_reads =
+            found.iter().map(|(key, entry)| KvRead { key: (*key).clone(), version: Some(entry.version) }).collect();
         self.ranges.push(RangeQueryInfo {
             start_key: start.to_owned(),
             end_key: end.to_owned(),
@@ -115,13 +113,8 @@ impl<'a> Simulation<'a> {
             is_delete: value.is_none(),
             value: value.unwrap_or_default(),
         });
-        let set = KvRwSet {
-            reads: reads.collect(),
-            range_queries_info: self.ranges,
-            writes: writes.collect(),
-        };
-        let namespace =
-            NsReadWriteSet { namespace: chaincode.to_owned(), rwset: set.encode_to_vec() };
+        let set = KvRwSet { reads: reads.collect(), range_queries_info: self.ranges, writes: writes.collect() };
+        let namespace = NsReadWriteSet { namespace: chaincode.to_owned(), rwset: set.encode_to_vec() };
         TxReadWriteSet { data_model: 0, ns_rwset: vec![namespace] }.encode_to_vec()
     }
 }

@@ -8,9 +8,7 @@ use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use vitro_ledger::block::codes;
-use vitro_ledger::proto::common::{
-    Block, ChannelHeader, Envelope, HeaderType, Payload, Status,
-};
+use vitro_ledger::proto::common::{Block, ChannelHeader, Envelope, HeaderType, Payload, Status};
 use vitro_ledger::proto::events::{
     self, FilteredBlock, FilteredChaincodeAction, FilteredTransaction, FilteredTransactionActions,
     filtered_transaction::Data,
@@ -38,22 +36,14 @@ pub(crate) struct Form<A> {
 
 /// Whole blocks, from the orderer.
 pub(crate) static ORDERED: Form<orderer::DeliverResponse> = Form {
-    block: |block| orderer::DeliverResponse {
-        r#type: Some(orderer::deliver_response::Type::Block(block)),
-    },
-    status: |status| orderer::DeliverResponse {
-        r#type: Some(orderer::deliver_response::Type::Status(status as i32)),
-    },
+    block: |block| orderer::DeliverResponse { r#type: Some(orderer::deliver_response::Type::Block(block)) },
+    status: |status| orderer::DeliverResponse { r#type: Some(orderer::deliver_response::Type::Status(status as i32)) },
 };
 
 /// Whole blocks with their verdicts, from a peer.
 pub(crate) static WHOLE: Form<events::DeliverResponse> = Form {
-    block: |block| events::DeliverResponse {
-        r#type: Some(events::deliver_response::Type::Block(block)),
-    },
-    status: |status| events::DeliverResponse {
-        r#type: Some(events::deliver_response::Type::Status(status as i32)),
-    },
+    block: |block| events::DeliverResponse { r#type: Some(events::deliver_response::Type::Block(block)) },
+    status: |status| events::DeliverResponse { r#type: Some(events::deliver_response::Type::Status(status as i32)) },
 };
 
 /// Verdicts alone, from a peer.
@@ -61,9 +51,7 @@ pub(crate) static FILTERED: Form<events::DeliverResponse> = Form {
     block: |block| events::DeliverResponse {
         r#type: Some(events::deliver_response::Type::FilteredBlock(filter(&block))),
     },
-    status: |status| events::DeliverResponse {
-        r#type: Some(events::deliver_response::Type::Status(status as i32)),
-    },
+    status: |status| events::DeliverResponse { r#type: Some(events::deliver_response::Type::Status(status as i32)) },
 };
 
 /// Answers seeks one after another until the caller goes or the ledger stops.
@@ -129,11 +117,8 @@ fn seek(chain: &Chain, envelope: &Envelope) -> Result<Wanted, Status> {
             Type::NextCommit(_) => height,
         })
     };
-    let wanted = Wanted {
-        first: number(info.start)?,
-        last: number(info.stop)?,
-        waits: info.behavior != FAIL_IF_NOT_READY,
-    };
+    let wanted =
+        Wanted { first: number(info.start)?, last: number(info.stop)?, waits: info.behavior != FAIL_IF_NOT_READY };
     if wanted.last < wanted.first { Err(Status::BadRequest) } else { Ok(wanted) }
 }
 

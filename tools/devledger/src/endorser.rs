@@ -8,9 +8,9 @@ use vitro_ledger::Identity;
 use vitro_ledger::proposal::{proposal_hash, tx_id};
 use vitro_ledger::proto::common::{ChannelHeader, Header, HeaderType, SignatureHeader};
 use vitro_ledger::proto::peer::{
-    ChaincodeAction, ChaincodeEvent, ChaincodeHeaderExtension, ChaincodeId,
-    ChaincodeInvocationSpec, ChaincodeProposalPayload, Endorsement, Proposal, ProposalResponse,
-    ProposalResponsePayload, Response, SignedProposal,
+    ChaincodeAction, ChaincodeEvent, ChaincodeHeaderExtension, ChaincodeId, ChaincodeInvocationSpec,
+    ChaincodeProposalPayload, Endorsement, Proposal, ProposalResponse, ProposalResponsePayload, Response,
+    SignedProposal,
 };
 use vitro_ledger::proto::prost_types::Timestamp;
 
@@ -58,10 +58,9 @@ impl Endorser {
 
     fn check(&self, signed: &SignedProposal) -> Result<Checked, String> {
         let invalid = |what: &str| format!("error validating proposal: {what}");
-        let proposal = Proposal::decode(&signed.proposal_bytes[..])
-            .map_err(|_| invalid("the proposal cannot be read"))?;
-        let header = Header::decode(&proposal.header[..])
-            .map_err(|_| invalid("the header cannot be read"))?;
+        let proposal =
+            Proposal::decode(&signed.proposal_bytes[..]).map_err(|_| invalid("the proposal cannot be read"))?;
+        let header = Header::decode(&proposal.header[..]).map_err(|_| invalid("the header cannot be read"))?;
         let channel = ChannelHeader::decode(&header.channel_header[..])
             .map_err(|_| invalid("the channel header cannot be read"))?;
         let creator = SignatureHeader::decode(&header.signature_header[..])
@@ -79,9 +78,8 @@ impl Endorser {
             member.verify(&signed.proposal_bytes, &signed.signature)?;
             Ok(member)
         });
-        let author = author.map_err(|why| {
-            invalid(&format!("access denied: channel [{}] creator: {why}", channel.channel_id))
-        })?;
+        let author = author
+            .map_err(|why| invalid(&format!("access denied: channel [{}] creator: {why}", channel.channel_id)))?;
         if creator.nonce.is_empty() || channel.tx_id != tx_id(&creator.nonce, &creator.creator) {
             return Err(invalid("the transaction's id is not that of nonce and creator"));
         }
@@ -94,8 +92,8 @@ impl Endorser {
         let mut payload = ChaincodeProposalPayload::decode(&proposal.payload[..])
             .map_err(|_| invalid("the payload cannot be read"))?;
         payload.transient_map.clear();
-        let call = ChaincodeInvocationSpec::decode(&payload.input[..])
-            .map_err(|_| invalid("the input cannot be read"))?;
+        let call =
+            ChaincodeInvocationSpec::decode(&payload.input[..]).map_err(|_| invalid("the input cannot be read"))?;
         let call = call.chaincode_spec.unwrap_or_default();
         if call.chaincode_id.unwrap_or_default().name != named {
             return Err(invalid("header and payload name different chaincodes"));
@@ -123,12 +121,8 @@ impl Endorser {
             return Err(format!("chaincode {name} not found: no such chaincode on this channel"));
         };
         let (response, event) = match answer {
-            Ok(Answer { payload, event }) => {
-                (Response { status: 200, message: String::new(), payload }, event)
-            }
-            Err(Refusal { status, message }) => {
-                (Response { status, message, payload: Vec::new() }, None)
-            }
+            Ok(Answer { payload, event }) => (Response { status: 200, message: String::new(), payload }, event),
+            Err(Refusal { status, message }) => (Response { status, message, payload: Vec::new() }, None),
         };
         let events = event.map(|(event_name, payload)| ChaincodeEvent {
             chaincode_id: proposal.chaincode.clone(),
@@ -148,8 +142,7 @@ impl Endorser {
         };
         let Header { channel_header, signature_header } = &proposal.header;
         let payload = ProposalResponsePayload {
-            proposal_hash: proposal_hash(channel_header, signature_header, &proposal.payload)
-                .to_vec(),
+            proposal_hash: proposal_hash(channel_header, signature_header, &proposal.payload).to_vec(),
             extension: action.encode_to_vec(),
         }
         .encode_to_vec();
@@ -164,12 +157,7 @@ impl Endorser {
         })
     }
 
-    fn simulate(
-        &self,
-        proposal: &Checked,
-        function: &str,
-        args: &[Vec<u8>],
-    ) -> (Result<Answer, Refusal>, Vec<u8>) {
+    fn simulate(&self, proposal: &Checked, function: &str, args: &[Vec<u8>]) -> (Result<Answer, Refusal>, Vec<u8>) {
         let timestamp = proposal.channel.timestamp.as_ref();
         let context = CallContext {
             tx_id: &proposal.channel.tx_id,

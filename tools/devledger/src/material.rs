@@ -8,8 +8,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, SanType, date_time_ymd,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType, date_time_ymd,
 };
 use vitro_ledger::{Identity, PemSigner};
 
@@ -61,10 +61,7 @@ impl Material {
             fs::read_to_string(&path).map_err(DevledgerError::file(path))
         };
         let pair = |name: &str| -> Result<Pair, DevledgerError> {
-            Ok(Pair {
-                certificate: read(&format!("{name}.cert.pem"))?,
-                key: read(&format!("{name}.key.pem"))?,
-            })
+            Ok(Pair { certificate: read(&format!("{name}.cert.pem"))?, key: read(&format!("{name}.key.pem"))? })
         };
         Ok(Self {
             msp: organization.msp,
@@ -109,8 +106,7 @@ fn make(folder: &Path, organization: Organization, host: IpAddr) -> Result<(), D
     }
     let mut params = parameters(&format!("{node_role}0.{domain}"), &domain, None)?;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages =
-        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     params.subject_alt_names = vec![
         SanType::DnsName("localhost".try_into().map_err(fault)?),
         SanType::DnsName(format!("{node_role}0.{domain}").try_into().map_err(fault)?),
@@ -120,11 +116,7 @@ fn make(folder: &Path, organization: Organization, host: IpAddr) -> Result<(), D
     write(&folder.join("complete"), b"", 0o644)
 }
 
-fn parameters(
-    name: &str,
-    domain: &str,
-    role: Option<&str>,
-) -> Result<CertificateParams, DevledgerError> {
+fn parameters(name: &str, domain: &str, role: Option<&str>) -> Result<CertificateParams, DevledgerError> {
     let mut params = CertificateParams::new(Vec::new()).map_err(fault)?;
     let mut subject = DistinguishedName::new();
     subject.push(DnType::CountryName, "US");
@@ -148,11 +140,7 @@ fn authority(
 ) -> Result<Issuer<'static, KeyPair>, DevledgerError> {
     let mut params = parameters(common_name, domain, None)?;
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![
-        KeyUsagePurpose::DigitalSignature,
-        KeyUsagePurpose::KeyCertSign,
-        KeyUsagePurpose::CrlSign,
-    ];
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let key = KeyPair::generate().map_err(fault)?;
     let certificate = params.self_signed(&key).map_err(fault)?;
     write(&path(folder, name, "cert"), certificate.pem().as_bytes(), 0o644)?;
@@ -182,8 +170,7 @@ pub(crate) fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Devledge
     let written = || {
         // A draft that a kill left behind may have another mode.
         let _ = fs::remove_file(&draft);
-        let mut file =
-            fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&draft)?;
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&draft)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&draft, path)

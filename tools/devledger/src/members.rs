@@ -77,9 +77,7 @@ impl Members {
     ///
     /// # Errors
     /// [`DevledgerError::Certificates`] if a certificate cannot be read.
-    pub fn new<'a>(
-        authorities: impl Iterator<Item = (&'a str, &'a str)>,
-    ) -> Result<Self, DevledgerError> {
+    pub fn new<'a>(authorities: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Self, DevledgerError> {
         let fault = |msp: &str| DevledgerError::Certificates(format!("the CA of {msp}"));
         let mut all = HashMap::new();
         for (msp, pem) in authorities {
@@ -116,12 +114,9 @@ impl Members {
             return Err(NotMember::UnknownMsp(msp));
         };
         let (_, pem) = parse_x509_pem(&identity.id_bytes).map_err(|_| NotMember::Unreadable)?;
-        let (_, certificate) =
-            X509Certificate::from_der(&pem.contents).map_err(|_| NotMember::Unreadable)?;
+        let (_, certificate) = X509Certificate::from_der(&pem.contents).map_err(|_| NotMember::Unreadable)?;
         let signed = certificate.tbs_certificate.as_ref();
-        if authority.verify_sig(signed, &certificate.signature_value.data).is_err()
-            || certificate.is_ca()
-        {
+        if authority.verify_sig(signed, &certificate.signature_value.data).is_err() || certificate.is_ca() {
             return Err(NotMember::Foreign(msp));
         }
         let units = certificate.subject().iter_organizational_unit();
@@ -162,11 +157,7 @@ impl Member {
 }
 
 fn key_of(certificate: &X509Certificate<'_>) -> Option<ParsedPublicKey> {
-    ParsedPublicKey::new(
-        &ECDSA_P256_SHA256_ASN1,
-        certificate.public_key().subject_public_key.data.as_ref(),
-    )
-    .ok()
+    ParsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, certificate.public_key().subject_public_key.data.as_ref()).ok()
 }
 
 fn role_of(unit: &str) -> Option<Role> {

@@ -45,8 +45,7 @@ impl Orderer {
     /// Checks an envelope and queues it. 200 means queued: as on Fabric, a kill before the block is cut loses it.
     #[must_use]
     pub(crate) fn accept(&self, envelope: &Envelope) -> BroadcastResponse {
-        let refuse =
-            |status: Status, info: String| BroadcastResponse { status: status as i32, info };
+        let refuse = |status: Status, info: String| BroadcastResponse { status: status as i32, info };
         if let Err((status, info)) = self.check(envelope) {
             return refuse(status, info);
         }
@@ -61,14 +60,12 @@ impl Orderer {
         let size = envelope.encoded_len();
         if size > self.limits.absolute_bytes {
             let most = self.limits.absolute_bytes;
-            return Err(bad(&format!(
-                "message payload is {size} bytes and exceeds maximum allowed {most} bytes"
-            )));
+            return Err(bad(&format!("message payload is {size} bytes and exceeds maximum allowed {most} bytes")));
         }
         let header = Payload::decode(&envelope.payload[..]).ok().and_then(|payload| payload.header);
         let header = header.ok_or_else(|| bad("the envelope has no header"))?;
-        let channel = ChannelHeader::decode(&header.channel_header[..])
-            .map_err(|_| bad("the channel header cannot be read"))?;
+        let channel =
+            ChannelHeader::decode(&header.channel_header[..]).map_err(|_| bad("the channel header cannot be read"))?;
         if channel.channel_id != self.chain.channel() {
             return Err((Status::NotFound, format!("no channel {}", channel.channel_id)));
         }
@@ -89,8 +86,8 @@ pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
 pub(crate) fn author_of(chain: &Chain, envelope: &Envelope) -> Result<(), String> {
     let header = Payload::decode(&envelope.payload[..]).ok().and_then(|payload| payload.header);
     let header = header.ok_or("the envelope has no header")?;
-    let author = SignatureHeader::decode(&header.signature_header[..])
-        .map_err(|_| "the signature header cannot be read")?;
+    let author =
+        SignatureHeader::decode(&header.signature_header[..]).map_err(|_| "the signature header cannot be read")?;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
     chain

@@ -3,9 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use vitro_ledger::{
-    ConnectionProfile, EndorserGroup, Endorsers, IdentityProfile, NodeEndpoint, SecretPem,
-};
+use vitro_ledger::{ConnectionProfile, EndorserGroup, Endorsers, IdentityProfile, NodeEndpoint, SecretPem};
 
 use crate::error::DevledgerError;
 use crate::material::{Material, Pair, write};
@@ -43,17 +41,13 @@ pub(crate) fn write_all(
         server_name: None,
     };
     let peers = PARTIES.iter().zip(parties).zip(addresses.peers);
-    let peers: Vec<_> = peers
-        .map(|((party, material), address)| node(format!("peer0.{}", party.name), material, address))
-        .collect();
+    let peers: Vec<_> =
+        peers.map(|((party, material), address)| node(format!("peer0.{}", party.name), material, address)).collect();
     let orderers = vec![node(format!("{}0", ORDERER.name), orderer, addresses.orderer)];
     let [operator, others @ ..] = PARTIES;
     let endorsers = Endorsers {
         required: vec![operator.msp.to_owned()],
-        any_of: vec![EndorserGroup {
-            count: 2,
-            of: others.iter().map(|party| party.msp.to_owned()).collect(),
-        }],
+        any_of: vec![EndorserGroup { count: 2, of: others.iter().map(|party| party.msp.to_owned()).collect() }],
     };
     for (party, material) in PARTIES.iter().zip(parties) {
         let profile = |pair: &Pair| ConnectionProfile {

@@ -32,16 +32,14 @@ pub(crate) fn answer(chain: &Chain, function: &str, args: &[Vec<u8>]) -> Result<
             chain.block(number).map_err(fault)?.map(|block| block.encode_to_vec())
         }
         "GetBlockByTxID" => chain.block_of(argument).map_err(fault)?.map(|block| block.encode_to_vec()),
-        "GetTransactionByID" => {
-            chain.transaction(argument).map_err(fault)?.map(|found| found.encode_to_vec())
-        }
+        "GetTransactionByID" => chain.transaction(argument).map_err(fault)?.map(|found| found.encode_to_vec()),
         _ => return refuse(format!("Requested function {function} not found.")),
     };
     match (found, function) {
         (Some(payload), _) => Ok(Answer { payload, event: None }),
-        (None, "GetBlockByNumber") => refuse(format!(
-            "Failed to get block number {argument}, error no such block number [{argument}] in index"
-        )),
+        (None, "GetBlockByNumber") => {
+            refuse(format!("Failed to get block number {argument}, error no such block number [{argument}] in index"))
+        }
         (None, _) => refuse(format!(
             "Failed to get transaction with id {argument}, error no such transaction ID [{argument}] in index"
         )),

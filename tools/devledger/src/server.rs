@@ -43,10 +43,7 @@ pub struct Running {
 ///
 /// # Errors
 /// Any [`DevledgerError`].
-pub async fn start(
-    options: &Options,
-    chaincode: Arc<dyn Chaincode>,
-) -> Result<Running, DevledgerError> {
+pub async fn start(options: &Options, chaincode: Arc<dyn Chaincode>) -> Result<Running, DevledgerError> {
     // tonic's server takes the process's provider; a second call of the same is no harm.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let folder = options.data_dir.clone();
@@ -61,11 +58,8 @@ pub async fn start(
     let parties = PARTIES.into_iter().map(load).collect::<Result<Vec<_>, _>>()?;
     let all = parties.iter().chain([&order]);
     let members = Arc::new(Members::new(all.map(|one| (one.msp, one.ca.as_str())))?);
-    let authorities: serde_json::Map<String, serde_json::Value> = parties
-        .iter()
-        .chain([&order])
-        .map(|one| (one.msp.to_owned(), one.ca.clone().into()))
-        .collect();
+    let authorities: serde_json::Map<String, serde_json::Value> =
+        parties.iter().chain([&order]).map(|one| (one.msp.to_owned(), one.ca.clone().into())).collect();
     let configuration = serde_json::Value::from(authorities).to_string().into_bytes();
     let chain = Arc::new(Chain::open(
         &folder,
@@ -82,16 +76,13 @@ pub async fn start(
     let (orderer, cutter) = orderer(&chain, options.batch());
     tasks.spawn(cutter.run(stopping.clone()));
     let [order_listener, peer_listeners @ ..] = listeners;
-    let broadcast =
-        BroadcastService { orderer, chain: Arc::clone(&chain), stop: stopping.clone() };
+    let broadcast = BroadcastService { orderer, chain: Arc::clone(&chain), stop: stopping.clone() };
     let server = builder(&order)?.add_service(broadcast);
     tasks.spawn(serve(server, order_listener, stopping.clone()));
     for (material, listener) in parties.iter().zip(peer_listeners) {
-        let endorser =
-            Endorser::new(material.node_identity()?, Arc::clone(&chain), Arc::clone(&chaincode));
+        let endorser = Endorser::new(material.node_identity()?, Arc::clone(&chain), Arc::clone(&chaincode));
         let deliver = DeliverService { chain: Arc::clone(&chain), stop: stopping.clone() };
-        let server =
-            builder(material)?.add_service(EndorserService(Arc::new(endorser))).add_service(deliver);
+        let server = builder(material)?.add_service(EndorserService(Arc::new(endorser))).add_service(deliver);
         tasks.spawn(serve(server, listener, stopping.clone()));
     }
 
@@ -151,9 +142,7 @@ impl Running {
         let peers = PARTIES.iter().zip(&self.addresses.peers).map(|(party, address)| {
             (party.name.to_owned(), serde_json::json!({"msp": party.msp, "port": address.port()}))
         });
-        let profiles = PARTIES.iter().map(|party| {
-            (party.name.to_owned(), serde_json::json!(self.profile(party.name)))
-        });
+        let profiles = PARTIES.iter().map(|party| (party.name.to_owned(), serde_json::json!(self.profile(party.name))));
         let ready = serde_json::json!({
             "pid": std::process::id(),
             "host": options.host,
@@ -180,22 +169,16 @@ fn lock(folder: &Path) -> Result<File, DevledgerError> {
 
 fn remove(path: &Path) -> Result<(), DevledgerError> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(DevledgerError::file(path)(error))
-        }
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(DevledgerError::file(path)(error)),
         _ => Ok(()),
     }
 }
 
 /// Binds the orderer and the peers. Free ports are kept in the data directory, so that a restart does not move the network away from
 /// profiles that clients already have.
-async fn listen(
-    folder: &Path,
-    options: &Options,
-) -> Result<([TcpListener; 5], Addresses), DevledgerError> {
+async fn listen(folder: &Path, options: &Options) -> Result<([TcpListener; 5], Addresses), DevledgerError> {
     let path = folder.join("ports.json");
-    let kept: Option<[u16; 5]> =
-        fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
+    let kept: Option<[u16; 5]> = fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
     let wanted = match options.base_port {
         0 => kept.unwrap_or_default(),
         base => [0, 1, 2, 3, 4].map(|step| base.saturating_add(step)),
@@ -203,9 +186,7 @@ async fn listen(
     let mut listeners = Vec::new();
     for port in wanted {
         let bound = match TcpListener::bind((options.host, port)).await {
-            Err(_) if options.base_port == 0 && port != 0 => {
-                TcpListener::bind((options.host, 0)).await
-            }
+            Err(_) if options.base_port == 0 && port != 0 => TcpListener::bind((options.host, 0)).await,
             bound => bound,
         };
         let address = SocketAddr::new(options.host, port).to_string();

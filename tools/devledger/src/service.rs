@@ -24,7 +24,7 @@ use vitro_ledger::proto::peer::{ProposalResponse, SignedProposal};
 use crate::chain::Chain;
 use crate::deliver::{FILTERED, ORDERED, WHOLE, deliver};
 use crate::endorser::Endorser;
-use crate::orderer::Orderer;
+use crate::orderer::{Orderer, stopped};
 
 type Reply<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 type Call<A> = Reply<Result<Response<A>, Status>>;
@@ -98,7 +98,10 @@ impl UnaryService<SignedProposal> for ProcessProposal {
     }
 }
 
-struct Broadcast(Orderer);
+struct Broadcast {
+    orderer: Orderer,
+    stop: watch::Receiver<bool>,
+}
 
 impl StreamingService<Envelope> for Broadcast {
     type Response = BroadcastResponse;
@@ -106,17 +109,24 @@ impl StreamingService<Envelope> for Broadcast {
     type Future = Call<Self::ResponseStream>;
 
     fn call(&mut self, request: Request<Streaming<Envelope>>) -> Self::Future {
-        let orderer = self.0.clone();
+        let orderer = self.orderer.clone();
         let mut envelopes = request.into_inner();
         let (answers, stream) = mpsc::channel(16);
+        let mut stop = self.stop.clone();
         tokio::spawn(async move {
-            while let Some(Ok(envelope)) = envelopes.next().await {
-                let answer = orderer.accept(&envelope);
-                let ok = answer.status == common::Status::Success as i32;
-                // As Fabric's orderer: any answer but success is the stream's last.
-                if answers.send(Ok(answer)).await.is_err() || !ok {
-                    return;
+            let serve = async {
+                while let Some(Ok(envelope)) = envelopes.next().await {
+                    let answer = orderer.accept(&envelope);
+                    let ok = answer.status == common::Status::Success as i32;
+                    // As Fabric's orderer: any answer but success is the stream's last.
+                    if answers.send(Ok(answer)).await.is_err() || !ok {
+                        return;
+                    }
                 }
+            };
+            tokio::select! {
+                () = serve => {}
+                () = stopped(&mut stop) => {}
             }
         });
         // Fabric's orderer sends its headers with its first answer; tonic sends them at once, so a client that waits for them too
@@ -162,39 +172,51 @@ macro_rules! tower_service {
     };
 }
 
-tower_service!(EndorserService, service, request, match request.uri().path() {
-    "/protos.Endorser/ProcessProposal" => {
-        grpc::<SignedProposal, ProposalResponse>().unary(ProcessProposal(service.0), request).await
+tower_service!(
+    EndorserService,
+    service,
+    request,
+    match request.uri().path() {
+        "/protos.Endorser/ProcessProposal" => {
+            grpc::<SignedProposal, ProposalResponse>().unary(ProcessProposal(service.0), request).await
+        }
+        _ => unknown_method(),
     }
-    _ => unknown_method(),
-});
+);
 
-tower_service!(DeliverService, service, request, match request.uri().path() {
-    "/protos.Deliver/Deliver" => {
-        let blocks = DeliverBlocks(move |seeks| {
-            deliver(&WHOLE, service.chain.clone(), seeks, service.stop.clone())
-        });
-        grpc::<Envelope, events::DeliverResponse>().streaming(blocks, request).await
+tower_service!(
+    DeliverService,
+    service,
+    request,
+    match request.uri().path() {
+        "/protos.Deliver/Deliver" => {
+            let blocks =
+                DeliverBlocks(move |seeks| deliver(&WHOLE, service.chain.clone(), seeks, service.stop.clone()));
+            grpc::<Envelope, events::DeliverResponse>().streaming(blocks, request).await
+        }
+        "/protos.Deliver/DeliverFiltered" => {
+            let blocks =
+                DeliverBlocks(move |seeks| deliver(&FILTERED, service.chain.clone(), seeks, service.stop.clone()));
+            grpc::<Envelope, events::DeliverResponse>().streaming(blocks, request).await
+        }
+        _ => unknown_method(),
     }
-    "/protos.Deliver/DeliverFiltered" => {
-        let blocks = DeliverBlocks(move |seeks| {
-            deliver(&FILTERED, service.chain.clone(), seeks, service.stop.clone())
-        });
-        grpc::<Envelope, events::DeliverResponse>().streaming(blocks, request).await
-    }
-    _ => unknown_method(),
-});
+);
 
-tower_service!(BroadcastService, service, request, match request.uri().path() {
-    "/orderer.AtomicBroadcast/Broadcast" => {
-        let broadcast = Broadcast(service.orderer);
-        grpc::<Envelope, BroadcastResponse>().streaming(broadcast, request).await
+tower_service!(
+    BroadcastService,
+    service,
+    request,
+    match request.uri().path() {
+        "/orderer.AtomicBroadcast/Broadcast" => {
+            let broadcast = Broadcast { orderer: service.orderer, stop: service.stop };
+            grpc::<Envelope, BroadcastResponse>().streaming(broadcast, request).await
+        }
+        "/orderer.AtomicBroadcast/Deliver" => {
+            let blocks =
+                DeliverBlocks(move |seeks| deliver(&ORDERED, service.chain.clone(), seeks, service.stop.clone()));
+            grpc::<Envelope, DeliverResponse>().streaming(blocks, request).await
+        }
+        _ => unknown_method(),
     }
-    "/orderer.AtomicBroadcast/Deliver" => {
-        let blocks = DeliverBlocks(move |seeks| {
-            deliver(&ORDERED, service.chain.clone(), seeks, service.stop.clone())
-        });
-        grpc::<Envelope, DeliverResponse>().streaming(blocks, request).await
-    }
-    _ => unknown_method(),
-});
+);

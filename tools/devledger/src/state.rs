@@ -34,11 +34,7 @@ impl State {
     }
 
     /// The entries from `start` (inclusive; empty: the first plain key) to `end` (exclusive; empty: the last key).
-    pub fn range<'a>(
-        &'a self,
-        start: &str,
-        end: &str,
-    ) -> impl Iterator<Item = (&'a String, &'a Entry)> {
+    pub fn range<'a>(&'a self, start: &str, end: &str) -> impl Iterator<Item = (&'a String, &'a Entry)> {
         let (start, end) = bounds(start, end);
         // BTreeMap panics on a range that ends before it starts.
         let empty = matches!((&start, &end), (Bound::Included(a), Bound::Excluded(b)) if a >= b);
@@ -58,13 +54,7 @@ impl State {
 
     /// Whether a range holds exactly what a transaction saw in it, after the pending changes before it.
     #[must_use]
-    pub fn range_is_current(
-        &self,
-        pending: &Pending,
-        start: &str,
-        end: &str,
-        seen: &[KvRead],
-    ) -> bool {
+    pub fn range_is_current(&self, pending: &Pending, start: &str, end: &str, seen: &[KvRead]) -> bool {
         let committed = self.range(start, end).map(|(key, entry)| (key.as_str(), entry.version));
         let mut now: BTreeMap<&str, Version> = committed.collect();
         for (key, (value, version)) in pending {
@@ -76,9 +66,7 @@ impl State {
             }
         }
         now.len() == seen.len()
-            && seen.iter().zip(now).all(|(read, (key, version))| {
-                read.key == key && read.version == Some(version)
-            })
+            && seen.iter().zip(now).all(|(read, (key, version))| read.key == key && read.version == Some(version))
     }
 
     /// Applies a valid transaction's writes.

@@ -160,8 +160,7 @@ mod tests {
         let mut previous = Vec::new();
         for number in 0..count {
             let data = vec![vec![number as u8; 20]];
-            let header =
-                BlockHeader { number, previous_hash: previous, data_hash: data_hash(&data).to_vec() };
+            let header = BlockHeader { number, previous_hash: previous, data_hash: data_hash(&data).to_vec() };
             previous = header_hash(&header).to_vec();
             let block = Block { header: Some(header), data: Some(BlockData { data }), metadata: None };
             store.append(&block).unwrap();

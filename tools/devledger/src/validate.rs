@@ -7,8 +7,7 @@ use vitro_ledger::TxValidationCode as Code;
 use vitro_ledger::proposal::{proposal_hash, tx_id};
 use vitro_ledger::proto::common::{ChannelHeader, Envelope, HeaderType, Payload, SignatureHeader};
 use vitro_ledger::proto::peer::{
-    ChaincodeAction, ChaincodeHeaderExtension, ChaincodeProposalPayload, Endorsement,
-    ProposalResponsePayload,
+    ChaincodeAction, ChaincodeHeaderExtension, ChaincodeProposalPayload, Endorsement, ProposalResponsePayload,
 };
 use vitro_ledger::proto::rwset::{
     KvRwSet, KvWrite, RangeQueryInfo, TxReadWriteSet, Version, range_query_info::ReadsInfo,
@@ -89,10 +88,8 @@ impl Rules<'_> {
         }
         let payload = Payload::decode(&envelope.payload[..]).map_err(|_| Code::BadPayload)?;
         let header = payload.header.ok_or(Code::BadCommonHeader)?;
-        let channel = ChannelHeader::decode(&header.channel_header[..])
-            .map_err(|_| Code::BadChannelHeader)?;
-        let author = SignatureHeader::decode(&header.signature_header[..])
-            .map_err(|_| Code::BadCommonHeader)?;
+        let channel = ChannelHeader::decode(&header.channel_header[..]).map_err(|_| Code::BadChannelHeader)?;
+        let author = SignatureHeader::decode(&header.signature_header[..]).map_err(|_| Code::BadCommonHeader)?;
         if author.nonce.is_empty() || author.creator.is_empty() || channel.epoch != 0 {
             return Err(Code::BadCommonHeader);
         }
@@ -109,33 +106,30 @@ impl Rules<'_> {
         if channel.tx_id != tx_id(&author.nonce, &author.creator) {
             return Err(Code::BadProposalTxid);
         }
-        let extension = ChaincodeHeaderExtension::decode(&channel.extension[..])
-            .map_err(|_| Code::BadHeaderExtension)?;
+        let extension =
+            ChaincodeHeaderExtension::decode(&channel.extension[..]).map_err(|_| Code::BadHeaderExtension)?;
         let named = extension.chaincode_id.unwrap_or_default().name;
-        let transaction =
-            Transaction::decode(&payload.data[..]).map_err(|_| Code::BadPayload)?;
+        let transaction = Transaction::decode(&payload.data[..]).map_err(|_| Code::BadPayload)?;
         let [action] = &transaction.actions[..] else {
             return Err(Code::InvalidEndorserTransaction);
         };
         if action.header != header.signature_header {
             return Err(Code::InvalidEndorserTransaction);
         }
-        let action = ChaincodeActionPayload::decode(&action.payload[..])
-            .map_err(|_| Code::InvalidEndorserTransaction)?;
+        let action =
+            ChaincodeActionPayload::decode(&action.payload[..]).map_err(|_| Code::InvalidEndorserTransaction)?;
         let call = &action.chaincode_proposal_payload;
         if ChaincodeProposalPayload::decode(&call[..]).is_err() {
             return Err(Code::InvalidEndorserTransaction);
         }
         let endorsed = action.action.ok_or(Code::InvalidEndorserTransaction)?;
         let signed = &endorsed.proposal_response_payload;
-        let result =
-            ProposalResponsePayload::decode(&signed[..]).map_err(|_| Code::BadResponsePayload)?;
+        let result = ProposalResponsePayload::decode(&signed[..]).map_err(|_| Code::BadResponsePayload)?;
         let hash = proposal_hash(&header.channel_header, &header.signature_header, call);
         if result.proposal_hash[..] != hash {
             return Err(Code::InvalidEndorserTransaction);
         }
-        let result = ChaincodeAction::decode(&result.extension[..])
-            .map_err(|_| Code::BadResponsePayload)?;
+        let result = ChaincodeAction::decode(&result.extension[..]).map_err(|_| Code::BadResponsePayload)?;
         let rwset = self.writes_of(&named, &result)?;
         if !self.is_endorsed(signed, &endorsed.endorsements) {
             return Err(Code::EndorsementPolicyFailure);
@@ -152,9 +146,7 @@ impl Rules<'_> {
         let all = TxReadWriteSet::decode(&result.results[..]).map_err(|_| Code::BadRwset)?;
         match &all.ns_rwset[..] {
             [] => Ok(KvRwSet::default()),
-            [one] if one.namespace == self.chaincode => {
-                KvRwSet::decode(&one.rwset[..]).map_err(|_| Code::BadRwset)
-            }
+            [one] if one.namespace == self.chaincode => KvRwSet::decode(&one.rwset[..]).map_err(|_| Code::BadRwset),
             _ => Err(Code::IllegalWriteset),
         }
     }
@@ -204,9 +196,7 @@ fn conflicts(state: &State, pending: &Pending, rwset: &KvRwSet) -> Result<(), Co
     }
     for range in &rwset.range_queries_info {
         // Our peers never summarise a range by hashes, so nobody endorsed such a one.
-        let RangeQueryInfo { start_key, end_key, reads_info: Some(ReadsInfo::RawReads(seen)), .. } =
-            range
-        else {
+        let RangeQueryInfo { start_key, end_key, reads_info: Some(ReadsInfo::RawReads(seen)), .. } = range else {
             return Err(Code::BadRwset);
         };
         if !state.range_is_current(pending, start_key, end_key, &seen.kv_reads) {

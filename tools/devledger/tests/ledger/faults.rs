@@ -46,8 +46,7 @@ async fn a_key_that_appears_in_a_range_that_was_read_is_a_phantom() {
     let signer = PemSigner::from_pem(profile.identity.key_pem.unwrap().expose()).unwrap();
     let sign = |digest: [u8; 32]| signer.sign_digest(&digest).unwrap();
     let proposal = ledger.propose(ledger.creator(), "count", &args(["k", "l", "n"])).unwrap();
-    let endorsed =
-        ledger.endorse(&proposal.tx_id, &proposal.signed(sign(proposal.digest()))).await.unwrap();
+    let endorsed = ledger.endorse(&proposal.tx_id, &proposal.signed(sign(proposal.digest()))).await.unwrap();
     assert_eq!(endorsed.payload, b"1");
     ledger.submit("put", &args(["k2", "x"])).await.unwrap();
     let transaction = endorsed.transaction().unwrap();

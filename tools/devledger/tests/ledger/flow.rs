@@ -1,5 +1,9 @@
 //! What works, and what is refused.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
 use vitro_ledger::identity::creator;
 use vitro_ledger::{Endorsers, LedgerError, PemSigner, Signer, TxValidationCode};
 
@@ -167,4 +171,31 @@ async fn a_block_beyond_4_mib_passes_and_a_transaction_beyond_10_mib_does_not() 
     let error = ledger.submit("put", &value(6)).await.unwrap_err();
     assert!(matches!(error, LedgerError::NotOrdered { status: 400, .. }), "{error}");
     assert!(!error.retryable());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hundreds_of_calls_go_through_one_client_and_leave_no_stream_behind() {
+    const CALLS: usize = 400;
+    let network = Network::start().await;
+    let ledger = Arc::new(network.client());
+    let next = Arc::new(AtomicUsize::new(0));
+    let began = Instant::now();
+    // More than the 200 streams that a connection may have open at once.
+    let workers = [(); 40].map(|()| {
+        let (ledger, next) = (Arc::clone(&ledger), Arc::clone(&next));
+        tokio::spawn(async move {
+            loop {
+                let number = next.fetch_add(1, Ordering::SeqCst);
+                if number >= CALLS {
+                    return;
+                }
+                ledger.submit("put", &args([&format!("k{number}"), "x"])).await.unwrap();
+            }
+        })
+    });
+    for worker in workers {
+        worker.await.unwrap();
+    }
+    println!("{CALLS} transactions in {} ms", began.elapsed().as_millis());
+    assert_eq!(ledger.submit("count", &args(["k", "l", "n"])).await.unwrap().payload, b"400");
 }

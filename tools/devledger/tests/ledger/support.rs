@@ -2,15 +2,13 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use vitro_devledger::{
-    Answer, CallContext, Chaincode, Options, Refusal, Running, Simulation, start,
-};
+use vitro_devledger::{Answer, CallContext, Chaincode, Options, Refusal, Running, Simulation, start};
 use vitro_ledger::{ConnectionProfile, Ledger, Limits, PemSigner, SystemEnvironment};
 
 /// A contract of keys and values.
@@ -53,12 +51,8 @@ impl Chaincode for KeyValue {
                 state.put(&text(2), found.clone());
                 answer(found)
             }
-            "whoami" => {
-                answer(format!("{} {:?}", context.creator.msp, context.creator.role).into_bytes())
-            }
-            "differ" => {
-                answer(self.calls.fetch_add(1, Ordering::SeqCst).to_string().into_bytes())
-            }
+            "whoami" => answer(format!("{} {:?}", context.creator.msp, context.creator.role).into_bytes()),
+            "differ" => answer(self.calls.fetch_add(1, Ordering::SeqCst).to_string().into_bytes()),
             _ => Err(Refusal { status: 500, message: format!("no function {function}") }),
         }
     }
@@ -74,8 +68,7 @@ pub(crate) struct Network {
 impl Network {
     pub(crate) async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let options =
-            Options { batch_timeout_ms: 100, ..Options::new(folder.path().join("ledger")) };
+        let options = Options { batch_timeout_ms: 100, ..Options::new(folder.path().join("ledger")) };
         let running = start(&options, Arc::new(KeyValue::default())).await.unwrap();
         Self { running, options, folder }
     }
@@ -173,20 +166,10 @@ impl Proxy {
         self.mode.store(mode as u8, Ordering::SeqCst);
     }
 
-    async fn pump(
-        &self,
-        mut from: impl AsyncReadExt + Unpin,
-        mut to: impl AsyncWriteExt + Unpin,
-        loses: Mode,
-    ) {
+    async fn pump(&self, mut from: impl AsyncReadExt + Unpin, mut to: impl AsyncWriteExt + Unpin, loses: Mode) {
         let mut buffer = vec![0; 1 << 16];
         while let Ok(count @ 1..) = from.read(&mut buffer).await {
-            let lose = self.mode.compare_exchange(
-                loses as u8,
-                Mode::Pass as u8,
-                Ordering::SeqCst,
-                Ordering::SeqCst,
-            );
+            let lose = self.mode.compare_exchange(loses as u8, Mode::Pass as u8, Ordering::SeqCst, Ordering::SeqCst);
             if lose.is_ok() {
                 self.lost.fetch_add(1, Ordering::SeqCst);
                 return;
