@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Clamped, Context, Decimal, Inexact, InvalidOperation, Overflow, Rounded
 from typing import Any
@@ -216,7 +216,7 @@ def read_num(item: Any) -> Decimal:
     return Decimal(integer)
 
 
-def fields(item: Any, rules: dict[int, Callable[[Any], bool]], optional: tuple[int, ...] = ()) -> dict[int, Any]:
+def fields(item: Any, rules: Mapping[int, Callable[[Any], Any]], optional: tuple[int, ...] = ()) -> dict[int, Any]:
     """A map's entries by integer key: every key known and of its form, none missing but the optional ones."""
     if not isinstance(item, Map):
         raise CborError("not a map")

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import cbor2
 from pycose.algorithms import Es256
 from pycose.headers import KID, Algorithm, ContentType, CoseHeaderAttribute
-from pycose.messages import Sign1Message
+from pycose.messages.sign1message import Sign1Message
 
 from outsider import cbor
 from outsider.cbor import Map

@@ -9,8 +9,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
-from pycose.keys import EC2Key
 from pycose.keys.curves import P256
+from pycose.keys.ec2 import EC2Key
 
 
 class Key:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -47,22 +48,29 @@ def publish(
     """
     client = Client(CallbackAPIVersion.VERSION2, client_id=client_id)
     client.tls_set_context(_named(tls(folder), server_name))
+    connected = threading.Event()
     refused: list[ReasonCode] = []
 
     def on_connect(_client: Client, _data: object, _flags: object, code: ReasonCode, _properties: object) -> None:
         if code.is_failure:
             refused.append(code)
+        else:
+            connected.set()
 
     client.on_connect = on_connect
     client.connect(host, port, keepalive=60)
     client.loop_start()
     try:
+        if not connected.wait(timeout):
+            raise PublishError(f"not let in within {timeout:g} s: {refused[0] if refused else 'the connection broke'}")
         sent: list[MQTTMessageInfo] = [client.publish(topic, payload, qos=1) for payload in payloads]
         for at, info in enumerate(sent):
-            info.wait_for_publish(timeout)
+            try:
+                info.wait_for_publish(timeout)
+            except (RuntimeError, ValueError) as error:
+                raise PublishError(f"message {at}: {error}") from error
             if not info.is_published():
-                why = f": {refused[0]}" if refused else ""
-                raise PublishError(f"message {at} was not acknowledged within {timeout:g} s{why}")
+                raise PublishError(f"message {at} was not acknowledged within {timeout:g} s")
     finally:
         client.disconnect()
         client.loop_stop()

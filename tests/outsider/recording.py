@@ -30,7 +30,7 @@ def increase(
     resets_normal: bool = False,
     width: Decimal | str | None = None,
     *,
-    opening: Decimal | str | None = None,
+    opening: Decimal | int | str | None = None,
     start: datetime.datetime | None = None,
     end: datetime.datetime | None = None,
 ) -> Decimal:

@@ -10,7 +10,7 @@ from typing import Any
 
 import cbor2
 import pytest
-from pycose.messages import Sign1Message
+from pycose.messages.sign1message import Sign1Message
 
 from outsider import Header, Key, Refused, block, cbor, keys, merkle, messages, parse, seal, senml, summary
 from outsider import vectors as made_here
@@ -23,7 +23,7 @@ def load(name: str) -> Any:
     return json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
 
 
-def cases(name: str, key: str = "vectors") -> Any:
+def cases(name: str, key: str = "vectors") -> pytest.MarkDecorator:
     """One parameter a vector."""
     return pytest.mark.parametrize("vector", [pytest.param(v, id=v["name"]) for v in load(name)[key]])
 

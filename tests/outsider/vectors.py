@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Iterable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import cbor2
 
-from outsider import block, cbor, envelope, merkle, senml, summary
+from outsider import block, cbor, envelope, merkle, senml
 from outsider.block import Block, Day
 from outsider.envelope import Envelope, Header
+from outsider.faults import Refused
 from outsider.keys import Key
 from outsider.messages import Command, Reply
-from outsider.senml import Reading, Table
+from outsider.senml import Reading, Sensor, Table
 
 FOLDER = Path(__file__).parents[1] / "vectors"
 THING = "outsider-1"
@@ -81,7 +83,7 @@ def _plain(value: Decimal) -> str:
 def _records(payload: bytes) -> object:
     try:
         records = senml.read(payload, THING)
-    except senml.Refused as fault:
+    except Refused as fault:
         return fault.code
     return [
         {"fault": record.code}
@@ -125,7 +127,7 @@ def random_day(seed: int, start: int, first: int, count: int, opening: Decimal =
     time, stride = start * 1000, 86_400_000 // max(count, 1)
     for number in range(first, first + count):
         time += rng.choice([0, 1, 999, stride, stride, stride, 2 * stride])
-        heat = _next(rng, heat, Decimal(10_000))
+        heat = next_value(rng, heat, Decimal(10_000))
         gas += Decimal(rng.randrange(-3, 40)) / 8
         readings = [
             Reading("heat", "kWh", None if rng.random() < 0.05 else heat),
@@ -139,7 +141,17 @@ def random_day(seed: int, start: int, first: int, count: int, opening: Decimal =
     return made
 
 
-def _next(rng: random.Random, value: Decimal, width: Decimal) -> Decimal:
+def day_of_rows(sensor: Sensor, rows: Iterable[tuple[int, Decimal | None]]) -> list[Envelope]:
+    """An envelope a row of a recording: Unix seconds, and a value or None where it is missing."""
+    made: list[Envelope] = []
+    for number, (seconds, value) in enumerate(rows):
+        pack = senml.write(THING, seconds * 1000, [Reading(sensor.name, sensor.unit, value)])
+        made.append(envelope.parse(envelope.seal(Header(THING, number), pack, KEY)))
+    return made
+
+
+def next_value(rng: random.Random, value: Decimal, width: Decimal) -> Decimal:
+    """What a register shows next: mostly more, now and then less."""
     dice = rng.random()
     if dice < 0.03:
         return Decimal(rng.randrange(100)) / 10  # a reset, or a rollover where the register is full enough
@@ -206,6 +218,3 @@ def make() -> dict[str, Any]:
 def write() -> None:
     """Writes the file."""
     (FOLDER / "outsider.json").write_text(json.dumps(make(), indent=2, sort_keys=True) + "\n", encoding="utf-8")
-
-
-__all__ = ["make", "random_day", "summary", "write"]

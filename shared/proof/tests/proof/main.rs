@@ -2,5 +2,7 @@
 #![cfg(feature = "p256")]
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod backends;
 mod made;
+mod outsider;
 mod vectors;

@@ -15,6 +15,18 @@ pub(crate) fn load(name: &str) -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
+/// The bytes of a vector's field: hexadecimal, or a head, a run of zeros and a tail.
+pub(crate) fn un(field: &Value) -> Vec<u8> {
+    let text = |field: &Value| hex::decode(field.as_str().unwrap()).unwrap();
+    match field {
+        Value::Object(parts) => {
+            let zeros = usize::try_from(parts["zeros"].as_u64().unwrap()).unwrap();
+            [text(&parts["head"]), vec![0; zeros], text(&parts["tail"])].concat()
+        }
+        field => text(field),
+    }
+}
+
 #[test]
 fn the_committed_vectors_are_current() {
     for (name, value) in made::files() {

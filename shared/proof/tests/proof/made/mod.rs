@@ -4,7 +4,7 @@ mod chain;
 mod envelopes;
 mod merkle;
 mod messages;
-mod packs;
+pub(crate) mod packs;
 mod signatures;
 mod summaries;
 

@@ -270,7 +270,8 @@ pub(super) fn packs() -> Value {
     })
 }
 
-fn record(record: Result<senml::Record, vitro_proof::ContentFault>) -> Value {
+/// How a record stands in the vectors.
+pub(crate) fn record(record: Result<senml::Record, vitro_proof::ContentFault>) -> Value {
     match record {
         Err(fault) => json!({"fault": fault.reason()}),
         Ok(record) => {
