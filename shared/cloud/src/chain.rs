@@ -124,7 +124,11 @@ fn number(value: impl ToString) -> AttributeValue {
     AttributeValue::N(value.to_string())
 }
 
-fn read_number(item: &HashMap<String, AttributeValue>, thing: &DeviceId, name: &str) -> Result<Option<u64>, CloudError> {
+fn read_number(
+    item: &HashMap<String, AttributeValue>,
+    thing: &DeviceId,
+    name: &str,
+) -> Result<Option<u64>, CloudError> {
     let damaged = || CloudError::damaged(format!("the device {thing}"), format!("attribute {name}"));
     match item.get(name) {
         None => Ok(None),

@@ -268,6 +268,15 @@ impl DayRow {
         true
     }
 
+    /// Notes that a block waits no more: it was refused when its turn came.
+    pub fn forget_pending(&mut self, number: BlockNumber) -> bool {
+        let known = self.pending_block == Some(number);
+        if known {
+            self.pending_block = None;
+        }
+        known
+    }
+
     /// Notes the cloud's summary, unless the day has moved on.
     ///
     /// # Errors

@@ -1,0 +1,175 @@
+//! Summing up one day.
+
+use std::collections::BTreeMap;
+
+use vitro_cloud::CloudError;
+use vitro_cloud::archive::{JSON, block_key, summary_key};
+use vitro_cloud::days::{DayBlock, DayRow, Standing, edit};
+use vitro_cloud::devices::{Device, MARK_NUMBERS, Registered};
+use vitro_cloud::queue::{DayTask, ReconcileTask};
+use vitro_cloud::readings::Reading;
+use vitro_cloud::sources::run;
+use vitro_cloud::summaries::SummaryDocument;
+use vitro_proof::block::OpenedBlock;
+use vitro_proof::reconcile::DayFrame;
+use vitro_proof::summary::closings;
+use vitro_proof::{
+    BlockMessage, BlockNumber, DayBounds, Decimal, DeviceId, Hash, SensorName, SensorTable, SequenceNumber,
+};
+
+use crate::choose::sum_up;
+use crate::ports::Ports;
+
+/// How many numbers are read at once where a day is found by time.
+const CHUNK: u64 = 4096;
+
+/// What became of a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Summed {
+    /// The summary is on its way to reconcile.
+    Sent,
+    /// The day has an outcome, or a later message has taken it over.
+    NothingToDo,
+}
+
+/// Where a day lies and what it is read by.
+struct Scope {
+    bounds: DayBounds,
+    first: u64,
+    count: u64,
+    table: SensorTable,
+    openings: BTreeMap<SensorName, Decimal>,
+    root: Option<Hash>,
+    readings: Vec<Reading>,
+}
+
+impl Ports {
+    /// Sums up a day, archives the result and hands it to reconcile.
+    ///
+    /// # Errors
+    /// [`CloudError`] if the message has to come again.
+    pub async fn summarize(&self, task: &DayTask) -> Result<Summed, CloudError> {
+        let row = self.days.get(&task.thing, task.day).await?;
+        let row = row.unwrap_or_else(|| DayRow::new(task.thing.clone(), task.day));
+        let block = row.block_number();
+        if row.standing(block, task.attempt)? != Standing::Due {
+            tracing::info!(thing = %task.thing, day = %task.day, attempt = task.attempt, "nothing to sum up");
+            return Ok(Summed::NothingToDo);
+        }
+        let device = self.devices.device(&task.thing).await?;
+        let device =
+            Registered::new(device.ok_or_else(|| CloudError::NotFound(format!("the device {}", task.thing)))?)?;
+        let scope = match &row.block {
+            Some(block) => self.scope_of_block(&device, block).await?,
+            None => self.scope_by_time(&device, &row).await?,
+        };
+        let frame = DayFrame {
+            thing: &task.thing,
+            day: task.day,
+            bounds: scope.bounds,
+            first: scope.first,
+            count: scope.count,
+            table: &scope.table,
+            openings: &scope.openings,
+        };
+        let chosen = sum_up(&frame, &scope.readings, scope.root)?;
+        let document = SummaryDocument::new(block, chosen.day, chosen.leaves);
+        let summary = self.archive.put(&summary_key(&task.thing, task.day), document.write()?, JSON).await?;
+        let note = |row: &mut DayRow| row.summarized(block, task.attempt, &summary);
+        edit::<CloudError>(self.days.as_ref(), &task.thing, task.day, note).await?;
+        tracing::info!(thing = %task.thing, day = %task.day, attempt = task.attempt, block = block.map(|b| b.0),
+            first = document.day.first, count = document.day.count, held = document.day.held,
+            equivocal = document.day.equivocal.len(), gaps = document.gap_count(), key = %summary.key,
+            version = %summary.version, "day summed up");
+        let thing = task.thing.clone();
+        let next = ReconcileTask { thing, day: task.day, attempt: task.attempt, block, summary };
+        self.outbox.reconcile(&next).await?;
+        Ok(Summed::Sent)
+    }
+
+    /// The run that the block names. A sensor table that the registry lacks cannot agree; the newest then stands in for it.
+    async fn scope_of_block(&self, device: &Registered, block: &DayBlock) -> Result<Scope, CloudError> {
+        let thing = &device.device.id;
+        let opened = open(thing, device, &block.object.key, &self.archive.get(&block.object).await?)?.block;
+        let table = match device.device.sensor_table_version(opened.table_version) {
+            Some(table) => table.clone(),
+            None => newest_table(&device.device)?,
+        };
+        let openings = match block.previous_daily {
+            Some(previous) => closings(&self.daily_block(device, previous).await?.summaries),
+            None => BTreeMap::new(),
+        };
+        let readings = run(self.readings.as_ref(), thing, block.first, block.count).await?;
+        let root = Some(opened.root);
+        Ok(Scope { bounds: opened.bounds, first: block.first, count: block.count, table, openings, root, readings })
+    }
+
+    /// The numbers whose records lie in the day. The run starts after the previous daily block's, where that is known, and else with
+    /// the first of them; it ends with the last.
+    async fn scope_by_time(&self, device: &Registered, row: &DayRow) -> Result<Scope, CloudError> {
+        let thing = &device.device.id;
+        let bounds = DayBounds::of(&device.device.zone, row.day)?;
+        let previous = match self.chains.head(thing).await?.daily {
+            Some(number) => Some(self.daily_block(device, number).await?).filter(|p| p.block.bounds.to <= bounds.from),
+            None => None,
+        };
+        let start = match &previous {
+            Some(previous) => previous.block.end(),
+            None => row.low.unwrap_or_default().saturating_sub(MARK_NUMBERS),
+        };
+        let mut readings = self.around(thing, start, row.high.unwrap_or(start), bounds).await?;
+        let in_day = |reading: &&Reading| reading.time.is_some_and(|time| bounds.contains(time));
+        let numbers = || readings.iter().filter(in_day).map(|reading| reading.number().0);
+        let known = previous.as_ref().filter(|p| p.block.bounds.to == bounds.from).map(|p| p.block.end());
+        let first = known.or_else(|| numbers().min()).unwrap_or(start);
+        let end = numbers().max().map_or(first, |last| last.saturating_add(1));
+        readings.retain(|reading| (first..end).contains(&reading.number().0));
+        Ok(Scope {
+            bounds,
+            first,
+            count: end.saturating_sub(first),
+            table: newest_table(&device.device)?,
+            openings: previous.map(|previous| closings(&previous.summaries)).unwrap_or_default(),
+            root: None,
+            readings,
+        })
+    }
+
+    /// The readings from `start` on, until a whole stretch of numbers lies behind the day.
+    async fn around(
+        &self,
+        thing: &DeviceId,
+        start: u64,
+        high: u64,
+        bounds: DayBounds,
+    ) -> Result<Vec<Reading>, CloudError> {
+        let mut readings: Vec<Reading> = Vec::new();
+        let mut from = start;
+        loop {
+            let last = from.saturating_add(CHUNK - 1);
+            let part = self.readings.range(thing, SequenceNumber(from), SequenceNumber(last)).await?;
+            let behind = part.iter().all(|reading| reading.time.is_some_and(|time| time.seconds() >= bounds.to));
+            let is_last = last == u64::MAX || (behind && (!part.is_empty() || from > high));
+            readings.extend(part);
+            if is_last {
+                return Ok(readings);
+            }
+            from = last + 1;
+        }
+    }
+
+    async fn daily_block(&self, device: &Registered, number: BlockNumber) -> Result<OpenedBlock, CloudError> {
+        let key = block_key(&device.device.id, number);
+        let (_, bytes) = self.archive.get_newest(&key).await?;
+        open(&device.device.id, device, &key, &bytes)
+    }
+}
+
+fn newest_table(device: &Device) -> Result<SensorTable, CloudError> {
+    Ok(device.sensor_table()?.clone())
+}
+
+fn open(thing: &DeviceId, device: &Registered, key: &str, bytes: &[u8]) -> Result<OpenedBlock, CloudError> {
+    let message = BlockMessage::decode(bytes).map_err(|fault| CloudError::damaged(key, fault))?;
+    message.open(thing, &device.key).map_err(|fault| CloudError::damaged(key, fault))
+}
