@@ -206,6 +206,6 @@ fn view(tx: &mut Tx<'_>, thing: &DeviceId) -> Result<DeviceView, ContractError> 
     let (record, entry) = load(tx, thing)?;
     let hash = entry.hash();
     let approvals = approvals(tx, thing, hash)?;
-    let counts = approvals.len() == 2;
+    let counts = counts(tx, thing, hash)?;
     Ok(DeviceView { entry, hash, revision: record.revision, tx: record.tx, time: record.time, approvals, counts })
 }

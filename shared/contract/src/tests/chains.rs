@@ -186,6 +186,48 @@ fn a_false_opening_is_refused_or_found_when_the_hole_is_filled() {
 }
 
 #[test]
+fn the_first_daily_block_has_none_before_it() {
+    let mut dev = device("dev-1", 1);
+    let zero = dev.seal_day(None).unwrap();
+    let one = dev.seal_day(None).unwrap();
+    let two = dev.seal_day(None).unwrap();
+    let second_first = resealed(&dev, &two, 2, |b| b.span = Span::Daily { previous_daily: None });
+    let item = |day: &TestDay| Item::day(day.message.clone(), &day.account);
+    let mut ledger = ledger_with(&[&dev]);
+    let verdicts = publish(&mut ledger, &[item(&one), item(&second_first), item(&zero), item(&two)]);
+    assert_eq!(codes(&verdicts), ["published", "broken_chain", "published", "published"]);
+    let mut ledger = ledger_with(&[&dev]);
+    let verdicts = publish(&mut ledger, &[item(&second_first), item(&one)]);
+    assert_eq!(codes(&verdicts), ["published", "broken_chain"]);
+}
+
+#[test]
+fn a_day_has_one_block_and_what_is_refused_late_leaves_nothing() {
+    let mut dev = device("dev-1", 1);
+    let mut ledger = ledger_with(&[&dev]);
+    let zero = dev.seal_day(None).unwrap();
+    let one = dev.seal_day(None).unwrap();
+    let midnight = crate::calendar::utc_midnight(super::first_day());
+    // Two days of 22 hours that both begin where the label of the first allows it.
+    let zero = resealed(&dev, &zero, 0, |b| {
+        (b.bounds.from, b.bounds.to) = (midnight - 12 * 3600, midnight + 10 * 3600);
+    });
+    let one = resealed(&dev, &one, 1, |b| {
+        (b.bounds.from, b.bounds.to) = (midnight + 10 * 3600, midnight + 32 * 3600);
+        b.day = super::first_day();
+        b.previous = zero.hash;
+        b.span = Span::Daily { previous_daily: Some(zero.hash) };
+    });
+    let item = |day: &TestDay| Item::day(day.message.clone(), &day.account);
+    let verdicts = publish(&mut ledger, &[item(&zero), item(&one)]);
+    assert_eq!(codes(&verdicts), ["published", "day_taken"]);
+    let chain: ChainView = ledger.ask(&client(Role::Rc), "data:chain", &[b"dev-1".to_vec()]).unwrap();
+    assert_eq!(chain.known, [(0, 0)]);
+    assert!(!ledger.keys().iter().any(|key| key.contains(&one.hash.to_string())));
+    assert!(!ledger.keys().iter().any(|key| key.starts_with("block/") && key.ends_with('1')));
+}
+
+#[test]
 fn interim_blocks_are_links_of_the_chain_and_no_days() {
     let mut dev = device("dev-1", 1);
     let mut ledger = ledger_with(&[&dev]);

@@ -146,6 +146,29 @@ fn accounts_are_only_appended() {
 }
 
 #[test]
+fn only_an_account_that_attests_the_whole_block_agrees() {
+    let changes: [fn(&mut Account); 5] = [
+        |account| account.missing = vec![(0, 0)],
+        |account| account.root = Hash([1; 32]),
+        |account| account.summaries_digest = Hash([1; 32]),
+        |account| account.first += 1,
+        |account| account.count += 1,
+    ];
+    for change in changes {
+        let mut dev = device("dev-1", 1);
+        let mut ledger = ledger_with(&[&dev]);
+        let sealed = dev.seal_day(Some(&Decimal::from(1))).unwrap();
+        let mut account = sealed.account.clone();
+        change(&mut account);
+        let verdicts = publish(&mut ledger, &[Item::day(sealed.message, &account)]);
+        assert_eq!((verdicts[0].code.as_str(), verdicts[0].outcome), ("published", Some(DayOutcome::Differs)));
+        // What was healed is told, and agrees.
+        let healed = Account { healed: vec![(0, 0)], ..sealed.account };
+        assert_eq!(publish(&mut ledger, &[Item::account(&healed)])[0].outcome, Some(DayOutcome::Agrees));
+    }
+}
+
+#[test]
 fn a_day_is_published_when_it_is_over() {
     let mut dev = device("dev-1", 1);
     let mut ledger = ledger_with(&[&dev]);
