@@ -116,8 +116,20 @@ impl Response {
     }
 }
 
+/// The functions that write.
+#[cfg(test)]
+pub(crate) const UPDATES: &[&str] = &[
+    "registry:configure",
+    "registry:register_device",
+    "registry:approve_devices",
+    "agreement:propose",
+    "agreement:approve",
+    "data:publish",
+    "billing:close",
+];
+
 /// The functions that only read.
-const QUERIES: &[&str] = &[
+pub(crate) const QUERIES: &[&str] = &[
     "registry:roles",
     "registry:device",
     "registry:devices",

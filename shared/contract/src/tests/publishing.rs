@@ -1,5 +1,6 @@
 //! Blocks and accounts, item by item.
 
+use proptest::prelude::*;
 use vitro_proof::{Account, BlockNumber, Decimal, Hash};
 
 use super::{
@@ -7,6 +8,7 @@ use super::{
     register,
 };
 use crate::calendar::utc_midnight;
+use crate::call::{QUERIES, UPDATES};
 use crate::testing::{admin, client};
 use crate::{
     Bytes, ChainView, Continuity, DayChange, DayOutcome, DayView, Item, PUBLISHED_EVENT, Record, Role, SummaryPage,
@@ -241,5 +243,39 @@ fn summaries_come_in_pages_with_the_agreements_sensors_only() {
         assert_eq!(row.counts, row.thing.as_str() == "dev-1");
         assert_eq!(row.summaries.len(), 1, "the gauge is not among the agreement's fields");
         assert_eq!(row.summaries[0].increase(), Some(decimal("0.5")));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn no_bytes_bring_the_contract_down(
+        noise in proptest::collection::vec(any::<u8>(), 0..80),
+        at in any::<prop::sample::Index>(),
+        flip in 1u8..,
+    ) {
+        let mut dev = device("dev-1", 1);
+        let mut ledger = ledger_with(&[&dev]);
+        let sealed = dev.seal_day(Some(&Decimal::from(1))).unwrap();
+        let (mut message, mut account) = (sealed.message.clone(), sealed.account.encode());
+        let (in_message, in_account) = (at.index(message.len()), at.index(account.len()));
+        message[in_message] ^= flip;
+        account[in_account] ^= flip;
+        let items = [
+            Item { block: Some(Bytes(noise.clone())), account: None },
+            Item { block: None, account: Some(Bytes(noise.clone())) },
+            Item { block: Some(Bytes(message)), account: Some(Bytes(sealed.account.encode())) },
+            Item { block: Some(Bytes(sealed.message.clone())), account: Some(Bytes(account)) },
+        ];
+        let verdicts = publish(&mut ledger, &items);
+        // Only the signature's second form could pass among altered messages, and one flipped byte does not make it.
+        prop_assert!(verdicts[..3].iter().all(|verdict| !verdict.accepted));
+        for function in UPDATES.iter().chain(QUERIES) {
+            for args in [vec![], vec![noise.clone()], vec![noise.clone(); 3], vec![noise.clone(); 4]] {
+                let called = ledger.simulate(&admin(Role::Operator), function, &args);
+                prop_assert!(!called.is_err_and(|error| error.code() == "unknown_function"));
+            }
+        }
     }
 }
