@@ -1,3 +1,10 @@
-//! The operator's command line
+//! The `vitro` command line.
+#![forbid(unsafe_code)]
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    vitro::run(vitro::Cli::parse())
+}

@@ -1,0 +1,70 @@
+//! The command line's grammar.
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::commands::{ca, command_key, days, device, quarantine, readings};
+
+/// Vitro's operator: authorities, devices, keys; what was stored, refused and agreed on.
+#[derive(Debug, Parser)]
+#[command(name = "vitro", version, propagate_version = true, max_term_width = 110, after_help = AFTER_HELP)]
+pub struct Cli {
+    /// Flags of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Credentials, region and endpoints are found as every AWS program finds them; AWS_ENDPOINT_URL points at a local stack.
+Exit codes: 0 done, 1 refused or failed, 2 wrong arguments, 3 not there, 75 a dependency is away (try again).";
+
+/// Which installation is meant.
+#[derive(Clone, Debug, Args)]
+pub struct Global {
+    /// Customer whose installation is meant
+    #[arg(long, global = true, env = "VITRO_CUSTOMER", value_name = "NAME")]
+    pub customer: Option<String>,
+    /// Stage of the installation
+    #[arg(long, global = true, env = "VITRO_STAGE", value_name = "NAME", default_value = "dev")]
+    pub stage: String,
+    /// AWS region; default: as every AWS program finds it
+    #[arg(long, global = true, value_name = "REGION")]
+    pub region: Option<String>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Certificate authorities that vouch for devices
+    #[command(subcommand)]
+    Ca(ca::CaCommand),
+    /// Devices: keys, certificates, registration
+    #[command(subcommand)]
+    Device(device::DeviceCommand),
+    /// The key that commands to devices are signed with
+    #[command(subcommand)]
+    CommandKey(command_key::CommandKeyCommand),
+    /// A day's stored readings, each signature verified again
+    Readings(readings::ReadingsArgs),
+    /// Where a device's days stand
+    Days(days::DaysArgs),
+    /// One day: outcome, summaries of both sides, and where each figure comes from
+    Day(days::DayArgs),
+    /// What was refused or parked
+    #[command(subcommand)]
+    Quarantine(quarantine::QuarantineCommand),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_grammar_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

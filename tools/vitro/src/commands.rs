@@ -1,0 +1,38 @@
+//! The commands, one module a subject.
+
+pub mod ca;
+pub mod command_key;
+pub mod days;
+pub mod device;
+pub mod quarantine;
+pub mod readings;
+
+use std::io::Write;
+
+use vitro_cloud::clock::{Clock, SystemClock};
+
+use crate::cli::{Cli, Command};
+use crate::error::CliError;
+use crate::session::Session;
+
+/// Runs a command.
+///
+/// # Errors
+/// [`CliError`] says what went wrong and whether trying again helps.
+pub async fn run(cli: Cli, out: &mut dyn Write) -> Result<(), CliError> {
+    let now = SystemClock.now().seconds();
+    let Cli { global, command } = cli;
+    match command {
+        Command::Ca(ca::CaCommand::New(args)) => ca::new(&args, now, out),
+        Command::Ca(ca::CaCommand::Show(args)) => ca::show(&args, out),
+        Command::Ca(ca::CaCommand::Register(args)) => {
+            ca::register(&args, &crate::session::aws(&global).await?, now, out).await
+        }
+        Command::Device(command) => device::run(command, &Session::open(&global).await?, now, out).await,
+        Command::Readings(args) => readings::run(&args, &Session::open(&global).await?, out).await,
+        Command::Days(args) => days::list(&args, &Session::open(&global).await?, out).await,
+        Command::Day(args) => days::show(&args, &Session::open(&global).await?, out).await,
+        Command::Quarantine(command) => quarantine::run(&command, &Session::open(&global).await?, out).await,
+        Command::CommandKey(command) => command_key::run(&command, &Session::open(&global).await?, out).await,
+    }
+}

@@ -1,0 +1,197 @@
+//! `vitro device`: everything that a device needs, made in one go that can be repeated.
+
+mod cloud;
+mod folder;
+mod sensors;
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde::Serialize;
+use vitro_contract::{MeteringPoint, Shard};
+use vitro_device::config::SendMode;
+use vitro_proof::{DeviceId, ZoneName};
+
+use crate::authority::{Authority, LocalAuthority};
+use crate::commands::command_key;
+use crate::error::CliError;
+use crate::instant::{ValidityArgs, show_seconds};
+use crate::output;
+use crate::pki::CertificateFacts;
+use crate::session::Session;
+
+pub use folder::{DeviceFiles, Endpoint};
+
+/// A device's certificate ends before its authority's; renewal keeps the key.
+const DEFAULT_DAYS: u32 = 3 * 365;
+/// MQTT over TLS (IANA).
+const MQTT_PORT: u16 = 8883;
+
+/// What to do with a device.
+#[derive(Debug, Subcommand)]
+pub enum DeviceCommand {
+    /// Make a device: key, certificate, thing, registry entry, and the folder that its agent runs from
+    New(Box<NewArgs>),
+    /// Show a device's registry entry
+    Show(ShowArgs),
+}
+
+/// Arguments of `device new`.
+#[derive(Debug, Args)]
+pub struct NewArgs {
+    /// Thing name: 1 to 64 letters, digits, `_` or `-`, unique in the account
+    pub thing: DeviceId,
+    /// Folder of the authority that signs the device's certificate
+    #[arg(long, value_name = "DIR")]
+    pub ca: PathBuf,
+    /// Folder to make for the device; a key that is there already is kept
+    #[arg(long, value_name = "FOLDER")]
+    pub out: PathBuf,
+    /// Metering point that the device serves
+    #[arg(long, value_name = "ID")]
+    pub metering_point: MeteringPoint,
+    /// IANA time zone of the site; its days are closed by it
+    #[arg(long)]
+    pub zone: ZoneName,
+    /// Group of devices that an agreement covers, such as a region
+    #[arg(long, value_name = "NAME")]
+    pub shard: Shard,
+    /// Sensor table (JSON or TOML), or the TOML beside a recording
+    #[arg(long, value_name = "FILE")]
+    pub sensors: PathBuf,
+    /// From when to when the certificate is good.
+    #[command(flatten)]
+    pub validity: ValidityArgs,
+    /// Where the device connects to.
+    #[command(flatten)]
+    pub broker: BrokerArgs,
+    /// Seconds between two polls of the sensors
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub poll_interval: u32,
+    /// What a poll sends
+    #[arg(long, value_enum, default_value_t = SendArg::Always)]
+    pub send: SendArg,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Where the device connects to.
+#[derive(Clone, Debug, Args)]
+pub struct BrokerArgs {
+    /// MQTT host; default: the account's own AWS IoT endpoint
+    #[arg(long, env = "VITRO_MQTT_HOST", value_name = "HOST")]
+    pub mqtt_host: Option<String>,
+    /// MQTT port
+    #[arg(long, env = "VITRO_MQTT_PORT", value_name = "PORT", default_value_t = MQTT_PORT)]
+    pub mqtt_port: u16,
+    /// Authorities that the broker's certificate is checked against (PEM); default: Amazon's
+    #[arg(long, env = "VITRO_MQTT_CA", value_name = "FILE")]
+    pub mqtt_ca: Option<PathBuf>,
+    /// Publish to plain topics instead of Basic Ingest
+    #[arg(long)]
+    pub no_basic_ingest: bool,
+}
+
+/// What a poll sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SendArg {
+    /// Every sensor, at every poll
+    Always,
+    /// What changed, and what was silent for an hour
+    OnChange,
+}
+
+impl From<SendArg> for SendMode {
+    fn from(send: SendArg) -> Self {
+        match send {
+            SendArg::Always => Self::Always,
+            SendArg::OnChange => Self::OnChange,
+        }
+    }
+}
+
+/// Arguments of `device show`.
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    /// Thing name
+    pub thing: DeviceId,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A device as `device new` prints it.
+#[derive(Debug, Serialize)]
+struct Made<'a> {
+    thing: &'a DeviceId,
+    folder: String,
+    certificate_id: &'a str,
+    authority: &'a str,
+    not_before: String,
+    not_after: String,
+    public_key: String,
+    metering_point: &'a MeteringPoint,
+    zone: &'a ZoneName,
+    shard: &'a Shard,
+    sensor_table: u64,
+    mqtt: String,
+}
+
+/// Runs a command on devices.
+///
+/// # Errors
+/// [`CliError`].
+pub async fn run(command: DeviceCommand, session: &Session, now: i64, out: &mut dyn Write) -> Result<(), CliError> {
+    match command {
+        DeviceCommand::New(args) => new(&args, session, now, out).await,
+        DeviceCommand::Show(args) => cloud::show(&args, session, out).await,
+    }
+}
+
+/// Makes a device. Every step leaves what is there already as it is, so that a run that was cut short is simply repeated; what is
+/// there and differs ends it.
+async fn new(args: &NewArgs, session: &Session, now: i64, out: &mut dyn Write) -> Result<(), CliError> {
+    let authority = LocalAuthority::open(&args.ca)?;
+    let table = sensors::read(&args.sensors)?;
+    // The tz database must have the zone.
+    vitro_proof::LocalDay::at(&args.zone, vitro_proof::UnixMillis(now.saturating_mul(1000)))
+        .map_err(|e| CliError::Usage(e.to_string()))?;
+    let command_key = command_key::public_key(session).await?;
+    let endpoint = cloud::endpoint(&args.broker, session).await?;
+    let validity = args.validity.validity(now, DEFAULT_DAYS)?;
+
+    let files = DeviceFiles::open(&args.out, &args.thing, authority.facts())?;
+    let certificate = match files.certificate()? {
+        Some(certificate) => certificate,
+        None => files.add_certificate(&authority.issue(&files.request()?, &args.thing, validity)?, &authority)?,
+    };
+    let facts: &CertificateFacts = &certificate.facts;
+    cloud::provision(session, &args.thing, args, &certificate, authority.certificate(), &table).await?;
+    files.write_config(args, session.stack.customer(), &table, &command_key, &endpoint)?;
+
+    let made = Made {
+        thing: &args.thing,
+        folder: args.out.display().to_string(),
+        certificate_id: &facts.id,
+        authority: &facts.issuer,
+        not_before: show_seconds(facts.validity.not_before),
+        not_after: show_seconds(facts.validity.not_after),
+        public_key: facts.public_key.to_string(),
+        metering_point: &args.metering_point,
+        zone: &args.zone,
+        shard: &args.shard,
+        sensor_table: table.version(),
+        mqtt: format!("{}:{}", endpoint.host, endpoint.port),
+    };
+    if args.json {
+        return output::json(out, &made);
+    }
+    output::line(out, &format!("device       {}", made.thing))?;
+    output::line(out, &format!("certificate  {} by {}", made.certificate_id, made.authority))?;
+    output::line(out, &format!("valid        {} to {}", made.not_before, made.not_after))?;
+    output::line(out, &format!("serves       {} in {}, {}", made.metering_point, made.shard, made.zone))?;
+    output::line(out, &format!("connects to  {}", made.mqtt))?;
+    output::line(out, &format!("folder       {}", made.folder))
+}

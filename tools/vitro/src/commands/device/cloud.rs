@@ -1,0 +1,232 @@
+//! A device in AWS IoT and in the registry. Every step can be repeated.
+
+use std::io::Write;
+
+use aws_sdk_iot::types::{AttributePayload, CertificateStatus, ThingPrincipalType};
+use serde::Serialize;
+use vitro_cloud::devices::{Device, Status};
+use vitro_proof::{DeviceId, SensorTable};
+
+use super::folder::{DeviceCertificate, Endpoint};
+use super::{BrokerArgs, NewArgs, ShowArgs};
+use crate::error::CliError;
+use crate::files;
+use crate::instant::show_millis;
+use crate::output;
+use crate::session::Session;
+
+/// Where the device connects to: as the flags say, else the account's own endpoint.
+///
+/// # Errors
+/// [`CliError::File`] for the authorities' file; [`CliError::Aws`].
+pub(super) async fn endpoint(args: &BrokerArgs, session: &Session) -> Result<Endpoint, CliError> {
+    let ca = match &args.mqtt_ca {
+        Some(path) => files::read(path)?,
+        None => Endpoint::amazon_roots().to_owned(),
+    };
+    let host = match &args.mqtt_host {
+        Some(host) => host.clone(),
+        None => {
+            let found = session.iot().describe_endpoint().endpoint_type("iot:Data-ATS").send().await;
+            found
+                .map_err(|e| CliError::aws("DescribeEndpoint", &e))?
+                .endpoint_address
+                .ok_or_else(|| CliError::malformed("DescribeEndpoint", "it holds no address"))?
+        }
+    };
+    Ok(Endpoint { host, port: args.mqtt_port, ca, basic_ingest: !args.no_basic_ingest })
+}
+
+/// Makes the thing, registers the certificate under its authority, binds both, puts the registry's entry, and last of all lets the
+/// certificate publish: nothing that a device sends can come before the registry knows it.
+///
+/// # Errors
+/// [`CliError::Refused`] if the name or the certificate belongs to somebody else.
+pub(super) async fn provision(
+    session: &Session,
+    thing: &DeviceId,
+    args: &NewArgs,
+    certificate: &DeviceCertificate,
+    authority: &str,
+    table: &SensorTable,
+) -> Result<(), CliError> {
+    let iot = session.iot();
+    let registry = session.devices();
+    let entry = Device {
+        id: thing.clone(),
+        status: Status::Active,
+        suspended_at: None,
+        last_good: None,
+        public_key: certificate.facts.public_key,
+        certificate: certificate.pem.clone(),
+        certificate_id: certificate.facts.id.clone(),
+        metering_point: args.metering_point.to_string(),
+        zone: args.zone.clone(),
+        shard: args.shard.to_string(),
+        sensor_tables: vec![table.clone()],
+        mark: None,
+        head: None,
+        closed_through: None,
+        gap_since: None,
+    };
+    // Before anything is changed: a name in use is told at once.
+    let known = registry.get(thing).await?;
+    if let Some(known) = &known {
+        same_device(known, &entry)?;
+    }
+    create_thing(&iot, session, thing).await?;
+    let arn = register_certificate(&iot, certificate, authority).await?;
+    iot.attach_thing_principal()
+        .thing_name(thing.as_str())
+        .principal(&arn)
+        .thing_principal_type(ThingPrincipalType::ExclusiveThing)
+        .send()
+        .await
+        .map_err(|e| CliError::aws("AttachThingPrincipal", &e))?;
+    match known {
+        None => registry.register(&entry).await?,
+        Some(_) => registry.add_sensor_table(thing, table).await?,
+    }
+    iot.attach_policy()
+        .policy_name(session.stack.resource("device"))
+        .target(&arn)
+        .send()
+        .await
+        .map_err(|e| CliError::aws("AttachPolicy", &e))
+        .map(|_| ())
+}
+
+/// A run that is repeated must mean the same device.
+fn same_device(known: &Device, wanted: &Device) -> Result<(), CliError> {
+    let refused = |what: &str| Err(CliError::Refused(format!("{} is registered with another {what}", known.id)));
+    if known.public_key != wanted.public_key {
+        return refused("key; a new key is a new device, with a new name at the same metering point");
+    }
+    if known.certificate_id != wanted.certificate_id {
+        return refused("certificate");
+    }
+    if known.metering_point != wanted.metering_point {
+        return refused("metering point");
+    }
+    if known.zone != wanted.zone {
+        return refused("time zone");
+    }
+    if known.shard != wanted.shard {
+        return refused("shard");
+    }
+    if known.status != Status::Active {
+        return Err(CliError::Refused(format!("{} is {}", known.id, known.status.as_str())));
+    }
+    Ok(())
+}
+
+/// Thing names are unique in the account, and a thing carries whose it is: another installation's thing is refused.
+async fn create_thing(iot: &aws_sdk_iot::Client, session: &Session, thing: &DeviceId) -> Result<(), CliError> {
+    let attributes = AttributePayload::builder()
+        .attributes("customer", session.stack.customer().as_str())
+        .attributes("stage", session.stack.stage())
+        .build();
+    match iot.create_thing().thing_name(thing.as_str()).attribute_payload(attributes).send().await {
+        Ok(_) => Ok(()),
+        Err(error) => match CliError::aws("CreateThing", &error) {
+            error if error.aws_code() == Some("ResourceAlreadyExistsException") => {
+                Err(CliError::Refused(format!("there is a thing {thing} that is not of {}", session.stack)))
+            }
+            error => Err(error),
+        },
+    }
+}
+
+/// Registers the certificate as active under its authority and gives its ARN. AWS checks that the authority signed it.
+async fn register_certificate(
+    iot: &aws_sdk_iot::Client,
+    certificate: &DeviceCertificate,
+    authority: &str,
+) -> Result<String, CliError> {
+    let registered = iot
+        .register_certificate()
+        .certificate_pem(&certificate.pem)
+        .ca_certificate_pem(authority)
+        .status(CertificateStatus::Active)
+        .send()
+        .await;
+    let no_arn = || CliError::malformed("AWS IoT", "the certificate has no ARN");
+    let error = match registered {
+        Ok(registered) => return registered.certificate_arn.ok_or_else(no_arn),
+        Err(error) => CliError::aws("RegisterCertificate", &error),
+    };
+    match error.aws_code() {
+        Some("ResourceAlreadyExistsException") => {
+            let found = iot.describe_certificate().certificate_id(&certificate.facts.id).send().await;
+            let found = found.map_err(|e| CliError::aws("DescribeCertificate", &e))?;
+            let found = found.certificate_description.ok_or_else(no_arn)?;
+            if found.status != Some(CertificateStatus::Active) {
+                let status = found.status.map_or_else(|| "not active".to_owned(), |s| s.as_str().to_lowercase());
+                return Err(CliError::Refused(format!("the certificate is {status} in AWS IoT")));
+            }
+            found.certificate_arn.ok_or_else(no_arn)
+        }
+        Some("CertificateStateException") => Err(CliError::Refused(format!(
+            "{error}: AWS IoT knows no active authority of this certificate; register it with `vitro ca register DIR`"
+        ))),
+        _ => Err(error),
+    }
+}
+
+/// A registry entry as it is printed.
+#[derive(Serialize)]
+struct Shown<'a> {
+    thing: &'a DeviceId,
+    status: &'static str,
+    certificate_id: &'a str,
+    public_key: String,
+    metering_point: &'a str,
+    zone: String,
+    shard: &'a str,
+    sensor_tables: &'a [SensorTable],
+    newest_number: Option<u64>,
+    newest_received: Option<String>,
+    head_block: Option<u64>,
+    closed_through: Option<u64>,
+    silent_since: Option<String>,
+}
+
+/// Shows a device's registry entry.
+///
+/// # Errors
+/// [`CliError::NotFound`] if it is not registered.
+pub(super) async fn show(args: &ShowArgs, session: &Session, out: &mut dyn Write) -> Result<(), CliError> {
+    let device = session.device(&args.thing).await?;
+    let shown = Shown {
+        thing: &device.id,
+        status: device.status.as_str(),
+        certificate_id: &device.certificate_id,
+        public_key: device.public_key.to_string(),
+        metering_point: &device.metering_point,
+        zone: device.zone.to_string(),
+        shard: &device.shard,
+        sensor_tables: &device.sensor_tables,
+        newest_number: device.mark.map(|mark| mark.number.0),
+        newest_received: device.mark.map(|mark| show_millis(mark.received.0)),
+        head_block: device.head.map(|head| head.block.0),
+        closed_through: device.closed_through.map(|number| number.0),
+        silent_since: device.gap_since.map(|since| show_millis(since.0)),
+    };
+    if args.json {
+        return output::json(out, &shown);
+    }
+    let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".into());
+    for (name, value) in [
+        ("device", shown.thing.to_string()),
+        ("status", shown.status.to_owned()),
+        ("certificate", shown.certificate_id.to_owned()),
+        ("serves", format!("{} in {}, {}", shown.metering_point, shown.shard, shown.zone)),
+        ("sensor table", or_none(device.sensor_tables.last().map(|table| table.version().to_string()))),
+        ("newest", or_none(shown.newest_received)),
+        ("head block", or_none(shown.head_block.map(|n| n.to_string()))),
+        ("silent since", or_none(shown.silent_since)),
+    ] {
+        output::line(out, &format!("{name:<13} {value}"))?;
+    }
+    Ok(())
+}

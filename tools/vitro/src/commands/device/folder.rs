@@ -1,0 +1,247 @@
+//! The device's folder: key, request, certificate with its issuer, and what the agent is configured by.
+
+use std::path::{Path, PathBuf};
+
+use vitro_device::DeviceConfig;
+use vitro_device::config::{CONFIG_FILE, CommandKey, CommandKeys, DeviceFolder};
+use vitro_proof::{Customer, DeviceId, SensorTable};
+
+use super::NewArgs;
+use crate::authority::Authority;
+use crate::commands::command_key::PublicCommandKey;
+use crate::error::CliError;
+use crate::files;
+use crate::pki::{self, CertificateFacts};
+
+/// The authorities that AWS IoT's endpoints chain to, as Mozilla's list has them.
+const AMAZON_ROOTS: &str = include_str!("../../amazon-roots.pem");
+
+/// Where a device connects to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Host name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// The authorities that its certificate is checked against, in PEM.
+    pub ca: String,
+    /// Whether rules are reached by Basic Ingest.
+    pub basic_ingest: bool,
+}
+
+impl Endpoint {
+    /// AWS's own endpoint.
+    #[must_use]
+    pub fn amazon_roots() -> &'static str {
+        AMAZON_ROOTS
+    }
+}
+
+/// A certificate in the device's folder.
+#[derive(Clone, Debug)]
+pub struct DeviceCertificate {
+    /// The device's certificate alone, in PEM.
+    pub pem: String,
+    /// What it says.
+    pub facts: CertificateFacts,
+}
+
+/// The files of one device. The key is made once and never replaced: a device is its key.
+pub struct DeviceFiles {
+    folder: PathBuf,
+    thing: DeviceId,
+    issuer: String,
+    key: rcgen::KeyPair,
+}
+
+impl DeviceFiles {
+    /// Opens a device's folder, or makes it with a new key.
+    ///
+    /// # Errors
+    /// [`CliError::File`]; [`CliError::Refused`] if the folder is another device's or its key lies open.
+    pub fn open(folder: &Path, thing: &DeviceId, authority: &CertificateFacts) -> Result<Self, CliError> {
+        if folder.join(CONFIG_FILE).exists() {
+            let known = DeviceFolder::open(folder).map_err(|e| CliError::malformed(folder.display().to_string(), e))?;
+            if known.config.thing != *thing {
+                return Err(CliError::Refused(format!("{} belongs to {}", folder.display(), known.config.thing)));
+            }
+        }
+        files::private_folder(folder)?;
+        let path = folder.join("key.pem");
+        let key = if path.exists() {
+            pki::read_key(&files::read_secret(&path)?)?
+        } else {
+            let key = pki::new_key()?;
+            files::write_secret(&path, &pki::key_pem(&key))?;
+            key
+        };
+        Ok(Self { folder: folder.to_owned(), thing: thing.clone(), issuer: authority.name.clone(), key })
+    }
+
+    /// The device's certificate request; it is kept beside the key.
+    ///
+    /// # Errors
+    /// [`CliError`].
+    pub fn request(&self) -> Result<String, CliError> {
+        let request = pki::request(&self.thing, &self.key)?;
+        files::replace(&self.folder.join("request.pem"), &request)?;
+        Ok(request)
+    }
+
+    /// The certificate that is there already.
+    ///
+    /// # Errors
+    /// [`CliError::Refused`] if it is for another key, thing or authority.
+    pub fn certificate(&self) -> Result<Option<DeviceCertificate>, CliError> {
+        let path = self.folder.join("cert.pem");
+        if !path.exists() {
+            return Ok(None);
+        }
+        let text = files::read(&path)?;
+        let end = "-----END CERTIFICATE-----\n";
+        let first = text.find(end).map_or(text.len(), |at| at + end.len());
+        self.checked(&text[..first]).map(Some)
+    }
+
+    /// Puts a new certificate and its issuer into the folder.
+    ///
+    /// # Errors
+    /// [`CliError::Refused`] if it is for another key, thing or authority.
+    pub fn add_certificate(&self, pem: &str, authority: &dyn Authority) -> Result<DeviceCertificate, CliError> {
+        let certificate = self.checked(pem)?;
+        files::replace(&self.folder.join("cert.pem"), &format!("{pem}{}", authority.certificate()))?;
+        Ok(certificate)
+    }
+
+    fn checked(&self, pem: &str) -> Result<DeviceCertificate, CliError> {
+        let facts = pki::read_certificate(pem)?;
+        let refused = |what: &str| {
+            Err(CliError::Refused(format!("the certificate in {} is for another {what}", self.folder.display())))
+        };
+        if facts.public_key != pki::public_key(&self.key)? {
+            return refused("key");
+        }
+        if facts.name != self.thing.as_str() {
+            return refused("device");
+        }
+        if facts.issuer != self.issuer {
+            return refused("authority");
+        }
+        Ok(DeviceCertificate { pem: pem.to_owned(), facts })
+    }
+
+    /// Writes what the agent is configured by; what an operator has changed there is replaced by the arguments. The result is read
+    /// back as the agent will read it.
+    ///
+    /// # Errors
+    /// [`CliError::Usage`] if the agent would refuse a setting.
+    pub fn write_config(
+        &self,
+        args: &NewArgs,
+        customer: &Customer,
+        table: &SensorTable,
+        command_key: &PublicCommandKey,
+        endpoint: &Endpoint,
+    ) -> Result<(), CliError> {
+        let mut config =
+            DeviceConfig::new(self.thing.clone(), customer.clone(), args.zone.clone(), &endpoint.host, endpoint.port);
+        config.broker.basic_ingest = endpoint.basic_ingest;
+        config.sampling.poll_interval_seconds = args.poll_interval;
+        config.sampling.send = args.send.into();
+        config.check().map_err(|e| CliError::Usage(e.to_string()))?;
+        let keys = CommandKeys {
+            current: CommandKey { id: command_key.id.clone(), public_key: command_key.public_key },
+            next: None,
+        };
+        let json = |value: Result<String, serde_json::Error>| value.map_err(|e| CliError::malformed("JSON", e));
+        let write = |name: &Path, text: &str| files::replace(&self.folder.join(name), text);
+        write(&config.broker.ca, &endpoint.ca)?;
+        write(&config.sensors, &json(serde_json::to_string_pretty(table))?)?;
+        write(&config.command_keys, &json(serde_json::to_string_pretty(&keys))?)?;
+        let toml = config.to_toml().map_err(|e| CliError::malformed(CONFIG_FILE, e))?;
+        write(Path::new(CONFIG_FILE), &toml)?;
+
+        let broken = |e: vitro_device::DeviceError| CliError::malformed(self.folder.display().to_string(), e);
+        let folder = DeviceFolder::open(&self.folder).map_err(broken)?;
+        folder.sensor_table().map_err(broken)?;
+        folder.command_keys().map_err(broken)?;
+        folder.signer().map(|_| ()).map_err(broken)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use vitro_proof::Signer;
+    use vitro_proof::crypto::SoftwareSigner;
+
+    use super::*;
+    use crate::authority::LocalAuthority;
+    use crate::cli::{Cli, Command};
+    use crate::commands::device::DeviceCommand;
+    use crate::pki::Validity;
+
+    const VALIDITY: Validity = Validity { not_before: 1_700_000_000, not_after: 1_800_000_000 };
+
+    fn args() -> Box<NewArgs> {
+        let line = "vitro --customer acme device new dev-1 --ca ca --out out --metering-point mp-1 --zone Etc/GMT+7 \
+                    --shard west --sensors s.json --mqtt-host 127.0.0.1 --mqtt-port 1234 --send on-change";
+        match Cli::try_parse_from(line.split_whitespace()).unwrap().command {
+            Command::Device(DeviceCommand::New(args)) => args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_folder_is_made_once_and_completed_again() {
+        let root = tempfile::tempdir().unwrap();
+        let authority = LocalAuthority::create(&root.path().join("ca"), "Acme", VALIDITY).unwrap();
+        let out = root.path().join("dev");
+        let thing: DeviceId = "dev-1".parse().unwrap();
+        let table = serde_json::from_str(r#"{"version":1,"sensors":[{"name":"t","unit":"Cel","kind":"gauge"}]}"#);
+        let table: SensorTable = table.unwrap();
+        let signer = SoftwareSigner::from_scalar(&[3; 32]).unwrap();
+        let command_key = PublicCommandKey { id: "key-1".into(), public_key: signer.public_key() };
+        let endpoint = Endpoint { host: "127.0.0.1".into(), port: 1234, ca: AMAZON_ROOTS.into(), basic_ingest: true };
+        let mut ids = Vec::new();
+        for round in 0..2 {
+            let files = DeviceFiles::open(&out, &thing, authority.facts()).unwrap();
+            let found = files.certificate().unwrap();
+            assert_eq!(found.is_some(), round == 1);
+            let certificate = found.unwrap_or_else(|| {
+                let pem = authority.issue(&files.request().unwrap(), &thing, VALIDITY).unwrap();
+                files.add_certificate(&pem, &authority).unwrap()
+            });
+            ids.push(certificate.facts.id);
+            files.write_config(&args(), &"acme".parse().unwrap(), &table, &command_key, &endpoint).unwrap();
+        }
+        assert_eq!(ids[0], ids[1], "a second run keeps the certificate");
+        let folder = DeviceFolder::open(&out).unwrap();
+        assert_eq!(folder.config.thing, thing);
+        assert_eq!(folder.sensor_table().unwrap(), table);
+        assert_eq!(folder.command_keys().unwrap().current.id, "key-1");
+        let chain = std::fs::read_to_string(out.join("cert.pem")).unwrap();
+        assert_eq!(chain.matches("BEGIN CERTIFICATE").count(), 2, "the device's certificate, then its issuer's");
+        assert!(matches!(
+            DeviceFiles::open(&out, &"dev-2".parse().unwrap(), authority.facts()),
+            Err(CliError::Refused(_))
+        ));
+        let other = LocalAuthority::create(&root.path().join("ca2"), "Other", VALIDITY).unwrap();
+        let files = DeviceFiles::open(&out, &thing, other.facts()).unwrap();
+        assert!(matches!(files.certificate(), Err(CliError::Refused(_))));
+    }
+
+    #[test]
+    fn settings_that_the_agent_refuses_are_usage_errors() {
+        let root = tempfile::tempdir().unwrap();
+        let authority = LocalAuthority::create(&root.path().join("ca"), "Acme", VALIDITY).unwrap();
+        let files = DeviceFiles::open(&root.path().join("d"), &"dev-1".parse().unwrap(), authority.facts()).unwrap();
+        let table = serde_json::from_str(r#"{"version":1,"sensors":[{"name":"t","unit":"Cel","kind":"gauge"}]}"#);
+        let signer = SoftwareSigner::from_scalar(&[3; 32]).unwrap();
+        let key = PublicCommandKey { id: "key-1".into(), public_key: signer.public_key() };
+        let endpoint = Endpoint { host: "h".into(), port: 1, ca: String::new(), basic_ingest: true };
+        let args = NewArgs { poll_interval: 0, ..*args() };
+        let refused = files.write_config(&args, &"acme".parse().unwrap(), &table.unwrap(), &key, &endpoint);
+        assert!(matches!(refused, Err(CliError::Usage(_))));
+    }
+}

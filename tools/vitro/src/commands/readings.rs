@@ -1,0 +1,254 @@
+//! `vitro readings`: a day's stored envelopes, each verified again under the registered key and read.
+
+use std::io::Write;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use clap::Args;
+use serde::Serialize;
+use vitro_cloud::days::DayStore;
+use vitro_cloud::devices::Registered;
+use vitro_cloud::readings::Reading;
+use vitro_proof::senml::{self, Value};
+use vitro_proof::{ContentFault, ContentType, DayBounds, DeviceId, LocalDay, Reason, SequenceNumber, ZoneName};
+
+use crate::error::CliError;
+use crate::instant::{show_millis, show_seconds};
+use crate::output;
+use crate::session::Session;
+
+/// `low` and `high` of a day are written coarsely: so far beyond them it is looked as well.
+const COARSE: u64 = 1_500;
+
+/// Arguments of `readings`.
+#[derive(Debug, Args)]
+pub struct ReadingsArgs {
+    /// Thing name
+    pub thing: DeviceId,
+    /// Local day of the site, YYYY-MM-DD
+    #[arg(long)]
+    pub day: LocalDay,
+    /// Print each stored envelope too, in base64
+    #[arg(long)]
+    pub envelopes: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A day's envelopes as they are printed.
+#[derive(Debug, Serialize)]
+pub struct DayReadings {
+    thing: DeviceId,
+    day: LocalDay,
+    zone: ZoneName,
+    from: String,
+    to: String,
+    /// How it is known which envelopes belong to the day: the run of its block, or their time.
+    found_by: &'static str,
+    block: Option<u64>,
+    envelopes: Vec<ShownEnvelope>,
+}
+
+/// One stored envelope as it is printed.
+#[derive(Debug, Serialize)]
+struct ShownEnvelope {
+    number: u64,
+    received: String,
+    /// `good`, or `bad` if it does not verify under the device's key.
+    signature: &'static str,
+    leaf: String,
+    flags: Vec<String>,
+    records: Vec<ShownRecord>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    envelope: Option<String>,
+}
+
+/// One record as it is printed: a value, `missing`, or the code of what is wrong with it.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+struct ShownRecord {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sensor: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unit: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time: Option<String>,
+    /// The exact decimal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    missing: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fault: Option<&'static str>,
+}
+
+/// Prints a day's readings.
+///
+/// # Errors
+/// [`CliError::NotFound`] for an unknown device; [`CliError::Refused`] after printing if a stored envelope does not verify.
+pub async fn run(args: &ReadingsArgs, session: &Session, out: &mut dyn Write) -> Result<(), CliError> {
+    let device = session.device(&args.thing).await?;
+    let registered = Registered::new(device)?;
+    let bounds = DayBounds::of(&registered.device.zone, args.day)?;
+    let row = session.days().get(&args.thing, args.day).await?;
+    let block = row.as_ref().and_then(|row| row.block.as_ref());
+    let range = match (block, row.as_ref().and_then(|row| Some((row.low?, row.high?)))) {
+        (Some(block), _) => (block.count > 0).then(|| (block.first, block.first.saturating_add(block.count - 1))),
+        (None, Some((low, high))) => Some((low.saturating_sub(COARSE), high.saturating_add(COARSE))),
+        (None, None) => Some((0, u64::MAX)),
+    };
+    let mut stored = match range {
+        Some((first, last)) => {
+            session.readings().range(&args.thing, SequenceNumber(first), SequenceNumber(last)).await?
+        }
+        None => Vec::new(),
+    };
+    if block.is_none() {
+        let seen = row.as_ref().and_then(|row| Some(row.low?..=row.high?));
+        stored.retain(|reading| match reading.time {
+            Some(time) => bounds.contains(time),
+            // What cannot be read belongs where its number lies.
+            None => seen.as_ref().is_some_and(|seen| seen.contains(&reading.number().0)),
+        });
+    }
+    let shown = DayReadings {
+        thing: args.thing.clone(),
+        day: args.day,
+        zone: registered.device.zone.clone(),
+        from: show_seconds(bounds.from),
+        to: show_seconds(bounds.to),
+        found_by: if block.is_some() { "block" } else { "time" },
+        block: block.map(|block| block.number.0),
+        envelopes: stored
+            .iter()
+            .map(|reading| show(reading, &registered, args.envelopes))
+            .collect::<Result<_, CliError>>()?,
+    };
+    let bad = shown.envelopes.iter().filter(|envelope| envelope.signature == "bad").count();
+    if args.json {
+        output::json(out, &shown)?
+    } else {
+        print(&shown, args.envelopes, out)?
+    }
+    if bad > 0 {
+        return Err(CliError::Refused(format!("{bad} of the stored envelopes do not verify under the device's key")));
+    }
+    Ok(())
+}
+
+fn show(reading: &Reading, registered: &Registered, with_bytes: bool) -> Result<ShownEnvelope, CliError> {
+    let envelope = reading.parse()?;
+    let good = envelope.header().kid == registered.device.id.as_str() && envelope.verify(&registered.key).is_ok();
+    Ok(ShownEnvelope {
+        number: envelope.header().number,
+        received: show_millis(reading.received.0),
+        signature: if good { "good" } else { "bad" },
+        leaf: envelope.leaf().to_string(),
+        flags: reading.flags.iter().cloned().collect(),
+        records: records(envelope.header().content, envelope.payload(), &registered.device.id),
+        envelope: with_bytes.then(|| STANDARD.encode(&reading.envelope)),
+    })
+}
+
+fn records(content: ContentType, payload: &[u8], thing: &DeviceId) -> Vec<ShownRecord> {
+    let faulty = |fault: ContentFault| ShownRecord { fault: Some(fault.reason()), ..ShownRecord::default() };
+    if content != ContentType::Senml {
+        return vec![faulty(ContentFault::Encrypted)];
+    }
+    let pack = match senml::read_pack(payload, thing) {
+        Ok(pack) => pack,
+        Err(fault) => return vec![faulty(fault)],
+    };
+    pack.into_iter()
+        .map(|record| match record {
+            Err(fault) => faulty(fault),
+            Ok(record) => ShownRecord {
+                sensor: Some(record.sensor),
+                unit: record.unit,
+                time: Some(show_millis(record.time.0)),
+                value: match &record.value {
+                    Value::Number(number) => Some(number.to_string()),
+                    Value::Missing | Value::Other => None,
+                },
+                missing: record.value == Value::Missing,
+                fault: (record.value == Value::Other).then(|| ContentFault::NotANumber.reason()),
+            },
+        })
+        .collect()
+}
+
+fn print(shown: &DayReadings, with_bytes: bool, out: &mut dyn Write) -> Result<(), CliError> {
+    let mut rows = Vec::new();
+    for envelope in &shown.envelopes {
+        for (index, record) in envelope.records.iter().enumerate() {
+            let first = index == 0;
+            let value = match (&record.value, record.missing, record.fault) {
+                (Some(value), ..) => value.clone(),
+                (None, true, _) => "missing".into(),
+                (None, false, fault) => fault.unwrap_or("-").into(),
+            };
+            rows.push(vec![
+                if first { envelope.number.to_string() } else { String::new() },
+                record.time.clone().unwrap_or_default(),
+                record.sensor.clone().unwrap_or_default(),
+                value,
+                record.unit.clone().unwrap_or_default(),
+                if first { envelope.received.clone() } else { String::new() },
+                if first { envelope.signature.to_owned() } else { String::new() },
+                if first { envelope.flags.join(",") } else { String::new() },
+            ]);
+        }
+        if with_bytes && let Some(bytes) = &envelope.envelope {
+            rows.push(vec![String::new(), bytes.clone()]);
+        }
+    }
+    let header = ["NUMBER", "TIME", "SENSOR", "VALUE", "UNIT", "RECEIVED", "SIGNATURE", "FLAGS"];
+    output::table(out, &header, &rows)?;
+    let how = match shown.block {
+        Some(block) => format!("the run of block {block}"),
+        None => "by time: no block came yet".into(),
+    };
+    output::line(out, &format!("{} envelopes of {} {} ({how})", shown.envelopes.len(), shown.thing, shown.day))
+}
+
+#[cfg(test)]
+mod tests {
+    use vitro_proof::UnixMillis;
+    use vitro_proof::senml::{Reading as Measured, write_pack};
+
+    use super::*;
+
+    #[test]
+    fn records_are_shown_exactly() {
+        let thing: DeviceId = "dev-1".parse().unwrap();
+        let pack = write_pack(
+            &thing,
+            UnixMillis(1_767_323_045_000),
+            &[
+                Measured {
+                    sensor: "energy".parse().unwrap(),
+                    unit: "kWh".into(),
+                    value: Some("3.0903".parse().unwrap()),
+                },
+                Measured { sensor: "temp".parse().unwrap(), unit: "Cel".into(), value: None },
+            ],
+        );
+        let shown = records(ContentType::Senml, &pack, &thing);
+        let json = serde_json::to_value(&shown).unwrap();
+        assert_eq!(
+            json,
+            serde_json::json!([
+                {"sensor": "energy", "unit": "kWh", "time": "2026-01-02T03:04:05.000Z", "value": "3.0903"},
+                {"sensor": "temp", "unit": "Cel", "time": "2026-01-02T03:04:05.000Z", "missing": true},
+            ])
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_read_says_why() {
+        let thing: DeviceId = "dev-1".parse().unwrap();
+        let fault = |content, payload: &[u8]| records(content, payload, &thing)[0].fault;
+        assert_eq!(fault(ContentType::Senml, b"nonsense"), Some("unreadable_pack"));
+        assert_eq!(fault(ContentType::Encrypted, b""), Some("encrypted"));
+    }
+}

@@ -1,0 +1,135 @@
+//! What can go wrong at the command line.
+
+use std::path::{Path, PathBuf};
+
+use aws_sdk_iot::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use thiserror::Error;
+use vitro_cloud::CloudError;
+use vitro_proof::ProofError;
+
+/// Everything that ends a command. Messages are for the person at the terminal and never hold a secret.
+#[derive(Debug, Error)]
+pub enum CliError {
+    /// The arguments do not make sense together.
+    #[error("{0}")]
+    Usage(String),
+    /// A file could not be read or written.
+    #[error("{}: {error}", path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// A file or a text does not have the form it should have.
+    #[error("{what}: {detail}")]
+    Malformed {
+        /// What was being read.
+        what: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// Doing this would break a rule; nothing was changed.
+    #[error("{0}")]
+    Refused(String),
+    /// What was asked for is not there.
+    #[error("{0}")]
+    NotFound(String),
+    /// A key, request or certificate could not be made or read.
+    #[error("{what}: {detail}")]
+    Certificate {
+        /// What was being done.
+        what: &'static str,
+        /// What went wrong.
+        detail: String,
+    },
+    /// A name, number or format that the proof crate refuses.
+    #[error(transparent)]
+    Proof(#[from] ProofError),
+    /// One of the stack's stores refused or did not answer.
+    #[error(transparent)]
+    Cloud(#[from] CloudError),
+    /// AWS refused or did not answer.
+    #[error("{call}: {detail}")]
+    Aws {
+        /// The operation.
+        call: &'static str,
+        /// The error code, where AWS gave one.
+        code: Option<String>,
+        /// What it said.
+        detail: String,
+        /// Whether the same call may succeed later.
+        retryable: bool,
+    },
+}
+
+impl CliError {
+    /// A file's error.
+    #[must_use]
+    pub fn file(path: &Path, error: std::io::Error) -> Self {
+        Self::File { path: path.to_owned(), error }
+    }
+
+    /// A certificate library's error.
+    #[must_use]
+    pub fn certificate(what: &'static str, error: rcgen::Error) -> Self {
+        Self::Certificate { what, detail: error.to_string() }
+    }
+
+    /// Something malformed.
+    #[must_use]
+    pub fn malformed(what: impl Into<String>, detail: impl ToString) -> Self {
+        Self::Malformed { what: what.into(), detail: detail.to_string() }
+    }
+
+    /// An AWS call's error.
+    #[must_use]
+    pub fn aws<E>(call: &'static str, error: &SdkError<E>) -> Self
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        let code = error.code().map(str::to_owned);
+        let detail = match (&code, error.message()) {
+            (Some(code), Some(message)) => format!("{message} ({code})"),
+            (Some(code), None) => code.clone(),
+            _ => DisplayErrorContext(error).to_string(),
+        };
+        let status = error.raw_response().map(|response| response.status().as_u16());
+        let transport = matches!(error, SdkError::DispatchFailure(_) | SdkError::TimeoutError(_));
+        let throttled = code.as_deref().is_some_and(|code| {
+            code.contains("Throttl") || code.contains("LimitExceeded") || code == "ServiceUnavailableException"
+        });
+        let retryable = transport || throttled || status.is_some_and(|status| status >= 500 || status == 429);
+        Self::Aws { call, code, detail, retryable }
+    }
+
+    /// The error code that AWS gave.
+    #[must_use]
+    pub fn aws_code(&self) -> Option<&str> {
+        match self {
+            Self::Aws { code, .. } => code.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// Whether the same command may succeed later, unchanged.
+    #[must_use]
+    pub fn retryable(&self) -> bool {
+        match self {
+            Self::Aws { retryable, .. } => *retryable,
+            Self::Cloud(error) => error.retryable() && !matches!(error, CloudError::NotFound(_)),
+            _ => false,
+        }
+    }
+
+    /// The process's exit code: 2 for arguments, 3 for what is not there, 75 (`EX_TEMPFAIL`) for what may succeed later, 1 for the rest.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => 2,
+            Self::NotFound(_) | Self::Cloud(CloudError::NotFound(_)) => 3,
+            error if error.retryable() => 75,
+            _ => 1,
+        }
+    }
+}

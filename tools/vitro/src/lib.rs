@@ -1,0 +1,39 @@
+//! The operator's command line: authorities, devices, keys, and looking at what was stored, refused and agreed on.
+//!
+//! Each command is a function of its arguments, a [`session::Session`] with AWS or a ledger, and a writer. Nothing here decides what
+//! is valid: formats and rules are those of `vitro-proof` and `vitro-contract`. `docs/cli.md` shows the commands.
+#![forbid(unsafe_code)]
+
+pub mod authority;
+pub mod cli;
+pub mod commands;
+pub mod error;
+pub mod files;
+pub mod instant;
+pub mod output;
+pub mod pki;
+pub mod session;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+pub use cli::Cli;
+pub use error::CliError;
+
+/// Runs a parsed command line: results to standard output, one line for an error to standard error.
+#[must_use]
+pub fn run(cli: Cli) -> ExitCode {
+    let mut out = io::stdout().lock();
+    let result = vitro_cloud::aws::block_on(commands::run(cli, &mut out))
+        .map_err(|e| CliError::file(std::path::Path::new("event queue"), e))
+        .flatten()
+        .and_then(|()| out.flush().map_err(|e| CliError::file(std::path::Path::new("standard output"), e)));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // A closed standard error leaves nothing to tell anybody.
+            let _ = writeln!(io::stderr(), "vitro: {}", vitro_cloud::batch::chain(&error));
+            ExitCode::from(error.exit_code())
+        }
+    }
+}

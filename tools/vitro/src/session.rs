@@ -1,0 +1,125 @@
+//! What a command works with: one installation, AWS, and the time.
+
+use aws_config::{Region, SdkConfig};
+use vitro_cloud::archive::S3Archive;
+use vitro_cloud::config::StackName;
+use vitro_cloud::days::DynamoDays;
+use vitro_cloud::devices::{Device, Devices};
+use vitro_cloud::parked::ParkedTable;
+use vitro_cloud::readings::Readings;
+use vitro_proof::{Customer, DeviceId};
+
+use crate::cli::Global;
+use crate::error::CliError;
+
+/// One installation in one account and region.
+pub struct Session {
+    /// Its name, the prefix of every resource.
+    pub stack: StackName,
+    /// How to reach AWS. `AWS_ENDPOINT_URL` and its variants for single services are honoured.
+    pub aws: SdkConfig,
+}
+
+impl Session {
+    /// Reads which installation is meant, and region and credentials from the environment.
+    ///
+    /// # Errors
+    /// [`CliError::Usage`] if no customer is named, no region is set, or a name is malformed.
+    pub async fn open(global: &Global) -> Result<Self, CliError> {
+        let stack = stack_name(global)?;
+        Ok(Self { stack, aws: aws(global).await? })
+    }
+
+    /// A client of AWS IoT's control plane.
+    #[must_use]
+    pub fn iot(&self) -> aws_sdk_iot::Client {
+        aws_sdk_iot::Client::new(&self.aws)
+    }
+
+    fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
+        aws_sdk_dynamodb::Client::new(&self.aws)
+    }
+
+    /// The registry of devices.
+    #[must_use]
+    pub fn devices(&self) -> Devices {
+        Devices::new(self.dynamodb(), self.stack.resource("devices"))
+    }
+
+    /// A registered device.
+    ///
+    /// # Errors
+    /// [`CliError::NotFound`] if it is not registered; [`CliError::Cloud`].
+    pub async fn device(&self, thing: &DeviceId) -> Result<Device, CliError> {
+        let found = self.devices().get(thing).await?;
+        found.ok_or_else(|| CliError::NotFound(format!("{thing} is not registered in {}", self.stack)))
+    }
+
+    /// The time series.
+    #[must_use]
+    pub fn readings(&self) -> Readings {
+        Readings::new(self.dynamodb(), self.stack.resource("readings"))
+    }
+
+    /// The days.
+    #[must_use]
+    pub fn days(&self) -> DynamoDays {
+        DynamoDays::new(self.dynamodb(), self.stack.resource("days"))
+    }
+
+    /// What was parked.
+    #[must_use]
+    pub fn parked(&self) -> ParkedTable {
+        ParkedTable::new(self.dynamodb(), self.stack.resource("parked"))
+    }
+
+    /// The archive. Its bucket's name ends in account and region, which a table's ARN tells.
+    ///
+    /// # Errors
+    /// [`CliError::Aws`].
+    pub async fn archive(&self) -> Result<S3Archive, CliError> {
+        let table = self.dynamodb().describe_table().table_name(self.stack.resource("days")).send().await;
+        let table = table.map_err(|e| CliError::aws("DescribeTable", &e))?.table;
+        let arn = table.and_then(|table| table.table_arn).unwrap_or_default();
+        let parts: Vec<&str> = arn.split(':').collect();
+        let (Some(region), Some(account)) = (parts.get(3), parts.get(4)) else {
+            return Err(CliError::malformed("DescribeTable", "the table has no ARN"));
+        };
+        let bucket = format!("{}-{account}-{region}", self.stack.resource("archive"));
+        Ok(S3Archive::new(vitro_cloud::aws::s3(&self.aws), bucket))
+    }
+
+    /// A client of Secrets Manager.
+    #[must_use]
+    pub fn secrets(&self) -> aws_sdk_secretsmanager::Client {
+        aws_sdk_secretsmanager::Client::new(&self.aws)
+    }
+}
+
+/// The installation that the flags name.
+///
+/// # Errors
+/// [`CliError::Usage`].
+pub fn stack_name(global: &Global) -> Result<StackName, CliError> {
+    let customer = global
+        .customer
+        .as_deref()
+        .ok_or_else(|| CliError::Usage("name the customer with --customer or VITRO_CUSTOMER".into()))?;
+    let customer: Customer = customer.parse().map_err(|e| CliError::Usage(format!("--customer: {e}")))?;
+    StackName::new(customer, &global.stage).map_err(|e| CliError::Usage(format!("--stage: {e}")))
+}
+
+/// Region and credentials, for commands that need no installation.
+///
+/// # Errors
+/// [`CliError::Usage`] if no region is set.
+pub async fn aws(global: &Global) -> Result<SdkConfig, CliError> {
+    let mut config = vitro_cloud::aws::shared_config().await;
+    if let Some(region) = &global.region {
+        config = config.into_builder().region(Region::new(region.clone())).build();
+    }
+    if config.region().is_none() {
+        return Err(CliError::Usage("set the region with --region or AWS_REGION".into()));
+    }
+    Ok(config)
+}
