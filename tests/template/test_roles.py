@@ -20,12 +20,12 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
         "QuarantineBucket.Arn/quarantine/*": {"s3:PutObject"},
     },
     "SummarizeRole": {
-        "SummarizeQueue.Arn": CONSUME,
+        "SummarizeQueue.Arn": {*CONSUME, "sqs:SendMessage"},
         "ReconcileQueue.Arn": {"sqs:SendMessage"},
         "ReadingsTable.Arn": {"dynamodb:Query"},
         "DevicesTable.Arn": {"dynamodb:GetItem", "dynamodb:Scan"},
         "DaysTable.Arn": {"dynamodb:GetItem", "dynamodb:Query", "dynamodb:UpdateItem"},
-        "ArchiveBucket.Arn/blocks/*": {"s3:GetObject"},
+        "ArchiveBucket.Arn/blocks/*": {"s3:GetObject", "s3:GetObjectVersion"},
         "ArchiveBucket.Arn/summaries/*": {"s3:PutObject"},
     },
     "ReconcileRole": {
@@ -38,7 +38,8 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
         "DaysTable.Arn": {"dynamodb:GetItem", "dynamodb:UpdateItem"},
         "ParkedTable.Arn": {"dynamodb:PutItem"},
         "ArchiveBucket.Arn/blocks/*": {"s3:GetObject", "s3:GetObjectVersion", "s3:PutObject"},
-        "ArchiveBucket.Arn/summaries/*": {"s3:GetObject", "s3:GetObjectVersion"},
+        "ArchiveBucket.Arn/summaries/*": {"s3:GetObjectVersion"},
+        "ArchiveBucket.Arn/accounts/*": {"s3:PutObject"},
         "ArchiveBucket.Arn/raw/*": {"s3:PutObject"},
         "QuarantineBucket.Arn/quarantine/*": {"s3:PutObject"},
         COMMANDS: {"iot:Publish"},
@@ -53,7 +54,7 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
         "PublishQueue.Arn": CONSUME,
         "DaysTable.Arn": {"dynamodb:GetItem", "dynamodb:UpdateItem"},
         "ParkedTable.Arn": {"dynamodb:PutItem"},
-        "ArchiveBucket.Arn/blocks/*": {"s3:GetObject", "s3:GetObjectVersion"},
+        "ArchiveBucket.Arn/blocks/*": {"s3:GetObjectVersion"},
         SECRET + "fabric-??????": {"secretsmanager:GetSecretValue"},
     },
     "BillRole": {
