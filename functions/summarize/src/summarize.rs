@@ -19,6 +19,7 @@ use vitro_proof::{
 
 use crate::choose::sum_up;
 use crate::ports::Ports;
+use crate::span::{Timed, of_day};
 
 /// How many numbers are read at once where a day is found by time.
 const CHUNK: u64 = 4096;
@@ -104,8 +105,7 @@ impl Ports {
         Ok(Scope { bounds: opened.bounds, first: block.first, count: block.count, table, openings, root, readings })
     }
 
-    /// The numbers whose records lie in the day. The run starts after the previous daily block's, where that is known, and else with
-    /// the first of them; it ends with the last.
+    /// The run of the day by time ([`of_day`]). It starts after the previous daily block's, where that is known.
     async fn scope_by_time(&self, device: &Registered, row: &DayRow) -> Result<Scope, CloudError> {
         let thing = &device.device.id;
         let bounds = DayBounds::of(&device.device.zone, row.day)?;
@@ -118,11 +118,11 @@ impl Ports {
             None => row.low.unwrap_or_default().saturating_sub(MARK_NUMBERS),
         };
         let mut readings = self.around(thing, start, row.high.unwrap_or(start), bounds).await?;
-        let in_day = |reading: &&Reading| reading.time.is_some_and(|time| bounds.contains(time));
-        let numbers = || readings.iter().filter(in_day).map(|reading| reading.number().0);
+        let timed: Vec<Timed> = readings.iter().map(|reading| (reading.number().0, reading.time)).collect();
+        let run = of_day(&timed, bounds);
         let known = previous.as_ref().filter(|p| p.block.bounds.to == bounds.from).map(|p| p.block.end());
-        let first = known.or_else(|| numbers().min()).unwrap_or(start);
-        let end = numbers().max().map_or(first, |last| last.saturating_add(1));
+        let first = known.or(run.map(|run| run.0)).unwrap_or(start);
+        let end = run.map_or(first, |run| run.1.max(first));
         readings.retain(|reading| (first..end).contains(&reading.number().0));
         Ok(Scope {
             bounds,
