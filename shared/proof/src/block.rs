@@ -393,3 +393,7 @@ pub fn check_openings(summaries: &[Summary], previous: &[Summary]) -> Result<(),
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[cfg(feature = "p256")]
+mod tests;

@@ -252,3 +252,7 @@ pub fn compare(block: &OpenedBlock, cloud: &CloudDay) -> Comparison {
 pub fn leaves<'a>(stored: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<Leaf>, EnvelopeFault> {
     stored.into_iter().map(|bytes| Envelope::parse(bytes).map(|envelope| envelope.leaf())).collect()
 }
+
+#[cfg(test)]
+#[cfg(feature = "p256")]
+mod tests;

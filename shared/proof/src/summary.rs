@@ -214,7 +214,11 @@ impl<'a> Summarizer<'a> {
     }
 }
 
-fn readable(content: ContentType, payload: &[u8], thing: &DeviceId) -> Result<Vec<Result<senml::Record, senml::Refused>>, ContentFault> {
+fn readable(
+    content: ContentType,
+    payload: &[u8],
+    thing: &DeviceId,
+) -> Result<Vec<Result<senml::Record, senml::Refused>>, ContentFault> {
     match content {
         ContentType::Senml => senml::read_records(payload, thing),
         _ => Err(ContentFault::Encrypted),
@@ -487,3 +491,6 @@ fn decode_at(d: &mut Decoder<'_>) -> Result<At, ProofError> {
     let time = UnixMillis(d.i64().map_err(wire)?);
     Ok(At { time, value: Decimal::decode(d)? })
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,13 +17,16 @@ pub(super) fn messages() -> Value {
     })
 }
 
+/// A name, a block's number, what was healed, what is missing.
+type Case = (&'static str, Option<u64>, Vec<Range>, Vec<Range>);
+
 fn accounts() -> Vec<Value> {
-    let cases: [(&str, Option<u64>, Vec<Range>, Vec<Range>); 3] = [
+    let cases: [Case; 3] = [
         ("matched", Some(3), vec![], vec![]),
         ("backfilled", Some(u64::MAX), vec![(1500, 1502), (1503, 1503), (1600, 1600)], vec![]),
         ("no block", None, vec![], vec![(1440, 2879)]),
     ];
-    let of = |(name, block, healed, missing): (&str, Option<u64>, Vec<Range>, Vec<Range>)| {
+    let of = |(name, block, healed, missing): Case| {
         let account = Account {
             thing: thing(),
             day: "2018-10-14".parse().unwrap(),
