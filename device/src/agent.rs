@@ -80,7 +80,7 @@ impl Agent {
     /// # Errors
     /// [`DeviceError::Outbox`].
     pub fn acknowledge(&mut self, places: &[i64]) -> Result<(), DeviceError> {
-        self.outbox.change(|t| t.acknowledge(places))
+        self.outbox.acknowledge(places)
     }
 
     /// Signs an envelope of readings of one instant and stores it. Gives its number.

@@ -35,6 +35,7 @@ enum Command {
     /// Be the device in real time: every day shows what was recorded at the same time of the wall clock
     Run(Source),
     /// Replay a recorded day as one local day, as fast as it may be sent
+    #[command(args_override_self = true)]
     Replay(ReplayArguments),
     /// Tell how the device stands
     Status,

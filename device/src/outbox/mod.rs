@@ -173,6 +173,20 @@ impl Outbox {
     }
 }
 
+impl Outbox {
+    /// Marks messages as acknowledged by the broker: they leave the queue. This alone may be forgotten in a power cut, since what is
+    /// sent once more does no harm; so it does not wait for the disk.
+    ///
+    /// # Errors
+    /// [`DeviceError::Outbox`].
+    pub fn acknowledge(&mut self, places: &[i64]) -> Result<(), DeviceError> {
+        self.db.pragma_update(None, "synchronous", "NORMAL")?;
+        let marked = self.change(|t| t.acknowledge(places));
+        self.db.pragma_update(None, "synchronous", "FULL")?;
+        marked
+    }
+}
+
 /// The lock lies beside the database, since SQLite opens and closes that file at will.
 fn lock(path: &Path) -> Result<File, DeviceError> {
     let mut name = path.as_os_str().to_owned();

@@ -70,7 +70,7 @@ fn messages_wait_in_order_until_they_are_acknowledged() {
     let waiting = outbox.waiting(0, 10).unwrap();
     assert_eq!(numbers(&waiting), [(Telemetry, 0), (Telemetry, 2), (Block, 0)]);
     assert_eq!(numbers(&outbox.waiting(waiting[0].place, 1).unwrap()), [(Telemetry, 2)]);
-    outbox.change(|t| t.acknowledge(&[waiting[1].place, 999])).unwrap();
+    outbox.acknowledge(&[waiting[1].place, 999]).unwrap();
     // What was dropped and what was sent come again, what still waits is not queued twice.
     let there = outbox.change(|t| {
         let there = t.queue_again(0, 5)?;
@@ -82,7 +82,7 @@ fn messages_wait_in_order_until_they_are_acknowledged() {
     assert_eq!(numbers(&waiting), [(Telemetry, 0), (Block, 0), (Telemetry, 1), (Telemetry, 2), (Reply, 0)]);
     assert_eq!(waiting[2].bytes, 1u64.to_be_bytes());
     let places: Vec<i64> = waiting.iter().map(|message| message.place).collect();
-    outbox.change(|t| t.acknowledge(&places)).unwrap();
+    outbox.acknowledge(&places).unwrap();
     assert_eq!(outbox.size().unwrap(), Size { messages: 5, bytes: 26, unacknowledged: 0 });
     let fates = outbox.fates(day("2026-01-01")).unwrap();
     assert!(fates.iter().all(|fate| fate.acknowledged));
@@ -136,7 +136,7 @@ fn only_settled_days_are_pruned_and_only_when_enough_days_follow() {
     let prune = |outbox: &mut Outbox, keep| outbox.change(|t| t.prune(keep)).unwrap();
     assert_eq!(prune(&mut outbox, 0), 0, "all of it still waits");
     let places: Vec<i64> = outbox.waiting(0, 99).unwrap().iter().map(|message| message.place).collect();
-    outbox.change(|t| t.acknowledge(&places)).unwrap();
+    outbox.acknowledge(&places).unwrap();
     assert_eq!(prune(&mut outbox, 3), 0);
     assert_eq!(prune(&mut outbox, 2), 2);
     assert_eq!(outbox.message(MessageKind::Telemetry, 1).unwrap(), None);
@@ -192,7 +192,7 @@ proptest! {
                 Step::Acknowledge(at) => {
                     let waiting = outbox.waiting(0, 4).unwrap();
                     if let Some(message) = waiting.get(at) {
-                        outbox.change(|t| t.acknowledge(&[message.place])).unwrap();
+                        outbox.acknowledge(&[message.place]).unwrap();
                         owed.remove(&message.number);
                     }
                 }

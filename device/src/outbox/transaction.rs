@@ -167,11 +167,7 @@ impl<'a> Transaction<'a> {
         Ok(pruned as u64)
     }
 
-    /// Marks messages as acknowledged by the broker: they leave the queue.
-    ///
-    /// # Errors
-    /// [`DeviceError::Outbox`].
-    pub fn acknowledge(&self, places: &[i64]) -> Result<(), DeviceError> {
+    pub(super) fn acknowledge(&self, places: &[i64]) -> Result<(), DeviceError> {
         let mut take = self.0.prepare_cached("DELETE FROM queue WHERE place = ?1 RETURNING kind, number")?;
         let mut mark = self.0.prepare_cached("UPDATE messages SET acknowledged = 1 WHERE kind = ?1 AND number = ?2")?;
         for place in places {
