@@ -52,6 +52,17 @@ pub enum Refusal {
     Late,
 }
 
+impl Refusal {
+    /// The leaf that was there first, if that is why.
+    #[must_use]
+    pub fn contradicts(&self) -> Option<Leaf> {
+        match self {
+            Self::Equivocation { known } => Some(*known),
+            _ => None,
+        }
+    }
+}
+
 impl Reason for Refusal {
     fn reason(&self) -> &'static str {
         match self {

@@ -1,0 +1,497 @@
+//! A batch, from the queue's records to its answer. The rules are elsewhere; this is their order.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use futures_util::StreamExt;
+use futures_util::stream;
+use vitro_cloud::admission::{self, Refusal};
+use vitro_cloud::batch::{BatchResponse, SqsEvent};
+use vitro_cloud::config::StackName;
+use vitro_cloud::devices::Registered;
+use vitro_cloud::metrics::Metrics;
+use vitro_cloud::parked::{Parked, ParkedState};
+use vitro_cloud::quarantine::QuarantineCap;
+use vitro_cloud::readings::{Reading, ReadingKey};
+use vitro_cloud::rule_event::RuleEvent;
+use vitro_cloud::{Clock, CloudError};
+use vitro_proof::{DeviceId, Envelope, Kind, Leaf, LocalDay, Reason, SequenceNumber, UnixMillis, summary};
+
+use crate::config::Config;
+use crate::decide::{self, Known, Verdict};
+use crate::lookup::Lookups;
+use crate::registry::{FRESH, MAX_AGE, Registry};
+use crate::results::{Done, Results};
+use crate::store::Store;
+
+/// Writes of refusals in flight at once.
+const PARALLEL: usize = 8;
+
+/// Takes batches in. Remembers the registry and what it has stored between them.
+pub struct Ingest<S, C> {
+    store: S,
+    clock: C,
+    stack: StackName,
+    hot_days: u16,
+    registry: Registry,
+    cap: RefCell<QuarantineCap>,
+}
+
+/// A message whose form is right.
+struct Opened<'e> {
+    index: usize,
+    event: &'e RuleEvent,
+    envelope: Envelope<'e>,
+    device: DeviceId,
+}
+
+impl Opened<'_> {
+    fn number(&self) -> SequenceNumber {
+        SequenceNumber(self.envelope.header().number)
+    }
+}
+
+/// A message that verifies.
+struct Admitted<'e> {
+    opened: Opened<'e>,
+    registered: Rc<Registered>,
+    leaf: Leaf,
+}
+
+/// A message that is kept apart.
+struct Refused<'e> {
+    index: usize,
+    event: &'e RuleEvent,
+    refusal: Refusal,
+    /// For people, beyond what the refusal says.
+    detail: String,
+    keep: Keep,
+    /// The message of this batch that it contradicts: that one has to be stored first, or the two would change places.
+    after: Option<usize>,
+}
+
+/// Where the bytes of a refused message stay.
+enum Keep {
+    /// In quarantine, within the cap of what anybody may send.
+    Capped,
+    /// In quarantine, whatever came before: the device signed it.
+    Quarantined,
+    /// In the time series, beside the envelope that has its number.
+    Evidence(Box<Reading>),
+}
+
+/// A message that is about to be stored.
+struct Storing {
+    index: usize,
+    reading: Reading,
+    day: LocalDay,
+}
+
+/// A message that is in the time series: it may move its device's mark.
+struct Sign {
+    index: usize,
+    device: DeviceId,
+    message: (SequenceNumber, UnixMillis, Option<UnixMillis>),
+}
+
+/// What was decided of a batch.
+#[derive(Default)]
+struct Plan<'e> {
+    refused: Vec<Refused<'e>>,
+    storing: Vec<Storing>,
+    signs: Vec<Sign>,
+}
+
+impl<S: Store, C: Clock> Ingest<S, C> {
+    /// Nothing remembered yet.
+    #[must_use]
+    pub fn new(store: S, clock: C, config: &Config) -> Self {
+        Self {
+            store,
+            clock,
+            stack: config.stack.clone(),
+            hot_days: config.hot_days,
+            registry: Registry::default(),
+            cap: RefCell::default(),
+        }
+    }
+
+    /// The time by this function's clock.
+    #[must_use]
+    pub fn now(&self) -> UnixMillis {
+        self.clock.now()
+    }
+
+    /// Takes a batch in. The answer names the messages that have to come again; the metrics count the others.
+    pub async fn handle(&self, event: SqsEvent) -> (BatchResponse, Metrics) {
+        let (ids, bodies): (Vec<_>, Vec<_>) = event.records.into_iter().map(|r| (r.message_id, r.body)).unzip();
+        let mut results = Results::new(ids);
+        let mut events = Vec::with_capacity(bodies.len());
+        for (index, body) in bodies.into_iter().enumerate() {
+            match RuleEvent::parse(body) {
+                Ok(event) => events.push((index, event)),
+                Err(error) => results.fail(index, Rc::new(error)),
+            }
+        }
+        let plan = self.decide(&events, &mut results).await;
+        self.carry_out(plan, &mut results).await;
+        let mut metrics = Metrics::new(&self.stack);
+        let response = results.finish(&mut metrics);
+        (response, metrics)
+    }
+
+    async fn decide<'e>(&self, events: &'e [(usize, RuleEvent)], results: &mut Results) -> Plan<'e> {
+        let mut plan = Plan::default();
+        let mut opened = Vec::with_capacity(events.len());
+        for (index, event) in events {
+            let form = admission::open(&event.envelope, Kind::Telemetry).and_then(|envelope| {
+                let device = event.thing.parse().map_err(|_| Refusal::UnknownDevice)?;
+                Ok(Opened { index: *index, event, envelope, device })
+            });
+            match form {
+                Ok(message) => opened.push(message),
+                Err(refusal) => plan.refused.push(Refused::stranger(*index, event, refusal)),
+            }
+        }
+        let (mut admitted, forged) = self.admit(opened, &mut plan, results).await;
+        let mut lookups = Lookups::of(&self.store, &self.wanted(&admitted, &forged)).await;
+        self.refresh_closed(&mut admitted, &lookups).await;
+        // In one order, whatever the batch's: of two envelopes under one number the first received comes first.
+        admitted.sort_by(|a, b| {
+            let key = |m: &Admitted<'_>| (m.opened.number(), m.opened.event.received, m.leaf);
+            a.opened.device.cmp(&b.opened.device).then_with(|| key(a).cmp(&key(b)))
+        });
+        for message in admitted {
+            self.decide_number(message, &mut lookups, &mut plan, results);
+        }
+        for message in forged {
+            match lookups.at(&message.device, message.number()) {
+                Ok(known) => {
+                    let refusal = decide::forged(message.envelope.signature(), known);
+                    plan.refused.push(Refused::stranger(message.index, message.event, refusal));
+                }
+                Err(error) => results.fail(message.index, error),
+            }
+        }
+        plan
+    }
+
+    /// Identity and signature. Gives what verifies, and what has a bad signature; other refusals go into the plan.
+    async fn admit<'e>(
+        &self,
+        opened: Vec<Opened<'e>>,
+        plan: &mut Plan<'e>,
+        results: &mut Results,
+    ) -> (Vec<Admitted<'e>>, Vec<Opened<'e>>) {
+        let ids: BTreeSet<DeviceId> = opened.iter().map(|message| message.device.clone()).collect();
+        let mut failed = self.registry.load(&self.store, &ids, MAX_AGE, self.now()).await;
+        let check = |message: &Opened<'e>| -> Result<(Rc<Registered>, Leaf), Refusal> {
+            let registered = self.registry.get(&message.device).ok_or(Refusal::UnknownDevice)?;
+            admission::identify(message.event, message.envelope.header(), Some(&registered.device))?;
+            let leaf = admission::verify(&message.envelope, &registered.key)?;
+            Ok((registered, leaf))
+        };
+        let mut checked: Vec<_> = opened.iter().map(&check).collect();
+        let pairs = || opened.iter().zip(&checked);
+        let doubtful: BTreeSet<DeviceId> =
+            pairs().filter(|(_, check)| check.is_err()).map(|(message, _)| message.device.clone()).collect();
+        if !doubtful.is_empty() {
+            failed.extend(self.registry.load(&self.store, &doubtful, FRESH, self.now()).await);
+            for (message, slot) in opened.iter().zip(&mut checked).filter(|(_, check)| check.is_err()) {
+                *slot = check(message);
+            }
+        }
+        let (mut admitted, mut forged) = (Vec::with_capacity(opened.len()), Vec::new());
+        for (message, check) in opened.into_iter().zip(checked) {
+            match (failed.get(&message.device), check) {
+                (Some(error), _) => results.fail(message.index, Rc::clone(error)),
+                (None, Ok((registered, leaf))) => admitted.push(Admitted { opened: message, registered, leaf }),
+                (None, Err(Refusal::BadSignature)) => forged.push(message),
+                (None, Err(refusal)) => plan.refused.push(Refused::stranger(message.index, message.event, refusal)),
+            }
+        }
+        (admitted, forged)
+    }
+
+    /// The numbers to look up. A flood of bad signatures is not looked up for ever.
+    fn wanted(&self, admitted: &[Admitted<'_>], forged: &[Opened<'_>]) -> BTreeMap<DeviceId, BTreeSet<u64>> {
+        let cap = self.cap.borrow();
+        let old = admitted
+            .iter()
+            .map(|message| &message.opened)
+            .filter(|message| self.registry.must_look_up(&message.device, message.number(), message.event.received));
+        let altered = forged.iter().filter(|message| cap.is_open(&message.event.thing, Refusal::BadSignature.reason()));
+        let mut wanted: BTreeMap<DeviceId, BTreeSet<u64>> = BTreeMap::new();
+        for message in old.chain(altered) {
+            wanted.entry(message.device.clone()).or_default().insert(message.number().0);
+        }
+        wanted
+    }
+
+    /// Whether an old number that nobody knows is late depends on which days are closed, and that may be news.
+    async fn refresh_closed(&self, admitted: &mut [Admitted<'_>], lookups: &Lookups) {
+        let is_news = |message: &Opened<'_>| {
+            let number = message.number();
+            self.registry.is_old(&message.device, number)
+                && lookups.at(&message.device, number).is_ok_and(|known| known.is_empty())
+        };
+        let ids: BTreeSet<DeviceId> =
+            admitted.iter().map(|m| &m.opened).filter(|m| is_news(m)).map(|m| m.device.clone()).collect();
+        if ids.is_empty() {
+            return;
+        }
+        // If the registry cannot be read now, what was read a minute ago at most stands.
+        self.registry.load(&self.store, &ids, FRESH, self.now()).await;
+        for message in admitted {
+            if let Some(registered) = self.registry.get(&message.opened.device) {
+                message.registered = registered;
+            }
+        }
+    }
+
+    fn decide_number<'e>(
+        &self,
+        message: Admitted<'e>,
+        lookups: &mut Lookups,
+        plan: &mut Plan<'e>,
+        results: &mut Results,
+    ) {
+        let Admitted { opened, registered, leaf } = message;
+        let (number, received, index) = (opened.number(), opened.event.received, opened.index);
+        let closed = registered.device.is_closed(number);
+        let known = match lookups.at(&opened.device, number) {
+            Ok(known) => known,
+            Err(error) => return results.fail(index, error),
+        };
+        let verdict = decide::number(leaf, received, closed, known);
+        if let Verdict::Refuse(refusal) = verdict {
+            let first = known.iter().find(|known| Some(known.leaf) == refusal.contradicts());
+            let after = first.and_then(|known| known.pending);
+            return plan.refused.push(Refused { after, ..self.apart(opened, &registered, leaf, refusal) });
+        }
+        if verdict == Verdict::Duplicate {
+            return results.done(index, Done::Duplicate);
+        }
+        let reading = match self.reading(&opened, &registered, leaf) {
+            Ok((reading, day)) => Storing { index, reading, day },
+            Err(error) => return results.fail(index, Rc::new(error)),
+        };
+        if verdict == Verdict::Again {
+            results.done(index, Done::Stored { flagged: !reading.reading.flags.is_empty() });
+            plan.signs.push(Sign::of(&reading));
+            return;
+        }
+        let signature = *opened.envelope.signature();
+        lookups.note(&opened.device, number, Known { leaf, signature, received, pending: Some(index) });
+        plan.storing.push(reading);
+    }
+
+    /// What is stored of a message, and the day that it is noted under.
+    fn reading(
+        &self,
+        opened: &Opened<'_>,
+        registered: &Registered,
+        leaf: Leaf,
+    ) -> Result<(Reading, LocalDay), CloudError> {
+        let (device, envelope, received) = (&registered.device, &opened.envelope, opened.event.received);
+        let (time, faults) =
+            summary::inspect(envelope.header().content, envelope.payload(), &device.id, device.sensor_table()?);
+        let day = self.registry.day_of(registered, decide::instant_of(time, received, self.hot_days))?;
+        let reading = Reading {
+            device: device.id.clone(),
+            key: ReadingKey::new(opened.number(), &leaf),
+            envelope: envelope.bytes().to_vec(),
+            time,
+            received,
+            flags: faults.iter().map(|fault| fault.reason().to_owned()).collect(),
+            expires: Some(decide::expires(received, self.hot_days)),
+        };
+        Ok((reading, day))
+    }
+
+    /// A well-signed message that is not stored as a reading of its number.
+    fn apart<'e>(&self, opened: Opened<'e>, registered: &Registered, leaf: Leaf, refusal: Refusal) -> Refused<'e> {
+        let number = opened.number();
+        let mut detail = serde_json::json!({ "number": number.0, "leaf": leaf.to_string() });
+        let mut keep = Keep::Quarantined;
+        if let Refusal::Equivocation { known } = &refusal {
+            detail["known"] = known.to_string().into();
+            // A closed day takes no more items, and a leaf with the same beginning would overwrite the first envelope.
+            let same_key = ReadingKey::new(number, known) == ReadingKey::new(number, &leaf);
+            if !registered.device.is_closed(number)
+                && !same_key
+                && let Ok((reading, _)) = self.reading(&opened, registered, leaf)
+            {
+                keep = Keep::Evidence(Box::new(reading));
+            }
+        }
+        Refused { index: opened.index, event: opened.event, refusal, detail: detail.to_string(), keep, after: None }
+    }
+
+    async fn carry_out(&self, plan: Plan<'_>, results: &mut Results) {
+        let Plan { refused, storing, mut signs } = plan;
+        let storing = self.note_days(storing, results).await;
+        let (readings, indices): (Vec<Reading>, Vec<(usize, Sign)>) =
+            storing.into_iter().map(|s| (s.index, Sign::of(&s), s.reading)).map(|(i, sign, r)| (r, (i, sign))).unzip();
+        let written = self.store.write(&readings).await;
+        for ((reading, (index, sign)), result) in readings.iter().zip(indices).zip(written) {
+            match result {
+                Ok(()) => {
+                    self.registry.stored(&reading.device, reading.number());
+                    results.done(index, Done::Stored { flagged: !reading.flags.is_empty() });
+                    signs.push(sign);
+                }
+                Err(error) => results.fail(index, Rc::new(error)),
+            }
+        }
+        let mut standing = Vec::with_capacity(refused.len());
+        for refused in refused {
+            match refused.after.and_then(|first| results.failure(first)) {
+                Some(error) => results.fail(refused.index, error),
+                None => standing.push(refused),
+            }
+        }
+        let refusals = stream::iter(&standing)
+            .map(|refused| async move { (refused.index, self.refuse(refused).await) })
+            .buffer_unordered(PARALLEL)
+            .collect::<Vec<_>>()
+            .await;
+        for (index, refusal) in refusals {
+            match refusal {
+                Ok(done) => results.done(index, done),
+                Err(error) => results.fail(index, Rc::new(error)),
+            }
+        }
+        self.move_marks(signs, results).await;
+    }
+
+    /// Keeps a refused message: the bytes first, then the row that points to them, evidence last.
+    async fn refuse(&self, refused: &Refused<'_>) -> Result<Done, CloudError> {
+        let (event, reason) = (refused.event, refused.refusal.reason());
+        let capped = matches!(refused.keep, Keep::Capped);
+        let stands_for = if capped {
+            match self.cap.borrow_mut().admit(&event.thing, reason, event.received) {
+                Some(stands_for) => stands_for,
+                None => return Ok(Done::Refused(reason)),
+            }
+        } else {
+            1
+        };
+        let kept = self.keep(refused, reason, stands_for).await;
+        if kept.is_err() && capped {
+            self.cap.borrow_mut().release(&event.thing, reason);
+        }
+        kept.map(|()| Done::Refused(reason))
+    }
+
+    async fn keep(&self, refused: &Refused<'_>, reason: &str, stands_for: u64) -> Result<(), CloudError> {
+        let event = refused.event;
+        let said = refused.refusal.to_string();
+        let detail = if refused.detail.is_empty() { &said } else { &refused.detail };
+        let object = match refused.keep {
+            Keep::Capped | Keep::Quarantined => Some(self.store.quarantine(event, reason, detail, stands_for).await?),
+            Keep::Evidence(_) => None,
+        };
+        let parked = Parked {
+            reason: reason.to_owned(),
+            id: event.id(),
+            state: ParkedState::Open,
+            device: event.thing.parse().ok(),
+            object,
+            detail: detail.clone(),
+            received: event.received,
+        };
+        self.store.park(&parked).await?;
+        if let Keep::Evidence(reading) = &refused.keep {
+            self.store.write(std::slice::from_ref(&**reading)).await.into_iter().collect::<Result<(), _>>()?;
+        }
+        tracing::warn!(reason, topic = %event.topic, id = %parked.id, detail = %said, stands_for, "refused");
+        Ok(())
+    }
+
+    /// Widens the days' ranges. What cannot be noted is not stored now.
+    async fn note_days(&self, storing: Vec<Storing>, results: &mut Results) -> Vec<Storing> {
+        let mut ranges: BTreeMap<(&DeviceId, LocalDay), (u64, u64)> = BTreeMap::new();
+        for message in &storing {
+            let (low, high) = decide::cover(message.reading.number());
+            let range = ranges.entry((&message.reading.device, message.day)).or_insert((low, high));
+            *range = (range.0.min(low), range.1.max(high));
+        }
+        let to_note = ranges.into_iter().filter_map(|((device, day), (low, high))| {
+            let range = self.registry.to_note(device, day, low, high)?;
+            Some((device.clone(), day, range))
+        });
+        let noted = stream::iter(to_note)
+            .map(|(device, day, range)| async move {
+                let noted = self.store.note_seen(&device, day, range.0, range.1).await;
+                (device, day, range, noted)
+            })
+            .buffer_unordered(PARALLEL)
+            .collect::<Vec<_>>()
+            .await;
+        let mut failed: BTreeMap<(DeviceId, LocalDay), Rc<CloudError>> = BTreeMap::new();
+        for (device, day, range, noted) in noted {
+            match noted {
+                Ok(()) => self.registry.noted(&device, day, range),
+                Err(error) => _ = failed.insert((device, day), Rc::new(error)),
+            }
+        }
+        if failed.is_empty() {
+            return storing;
+        }
+        let is_noted = |message: &Storing| match failed.get(&(message.reading.device.clone(), message.day)) {
+            Some(error) => {
+                results.fail(message.index, Rc::clone(error));
+                false
+            }
+            None => true,
+        };
+        let mut is_noted = is_noted;
+        storing.into_iter().filter(|message| is_noted(message)).collect()
+    }
+
+    /// Moves the marks of the devices that were heard. A mark that cannot be moved is moved when its message comes again.
+    async fn move_marks(&self, signs: Vec<Sign>, results: &mut Results) {
+        let mut by_device: BTreeMap<&DeviceId, Vec<&Sign>> = BTreeMap::new();
+        for sign in signs.iter().filter(|sign| results.failure(sign.index).is_none()) {
+            by_device.entry(&sign.device).or_default().push(sign);
+        }
+        let moves = by_device.into_iter().filter_map(|(device, signs)| {
+            let known = self.registry.mark(device);
+            let mark = decide::moved_mark(known.as_ref(), signs.iter().map(|sign| &sign.message))?;
+            let newest = signs.iter().max_by_key(|sign| sign.message.1)?.index;
+            Some((device, mark, newest))
+        });
+        let moved = stream::iter(moves)
+            .map(|(device, mark, newest)| async move { (device, newest, self.store.move_mark(device, mark).await) })
+            .buffer_unordered(PARALLEL)
+            .collect::<Vec<_>>()
+            .await;
+        for (device, newest, moved) in moved {
+            match moved {
+                Ok(Some(mark)) => self.registry.set_mark(device, mark),
+                Ok(None) => {}
+                Err(error) => results.fail(newest, Rc::new(error)),
+            }
+        }
+    }
+}
+
+impl<'e> Refused<'e> {
+    /// A message that nobody vouches for.
+    fn stranger(index: usize, event: &'e RuleEvent, refusal: Refusal) -> Self {
+        Self { index, event, refusal, detail: String::new(), keep: Keep::Capped, after: None }
+    }
+}
+
+impl Sign {
+    fn of(storing: &Storing) -> Self {
+        let reading = &storing.reading;
+        Self {
+            index: storing.index,
+            device: reading.device.clone(),
+            message: (reading.number(), reading.received, reading.time),
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! What ingest reads and writes, behind a trait: AWS here, memory in tests.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+
+use aws_config::SdkConfig;
+use vitro_cloud::days::{DayStore, DynamoDays};
+use vitro_cloud::devices::{Device, Devices, Mark};
+use vitro_cloud::parked::{Parked, ParkedTable};
+use vitro_cloud::quarantine::Quarantine;
+use vitro_cloud::readings::{Reading, Readings};
+use vitro_cloud::rule_event::RuleEvent;
+use vitro_cloud::{CloudError, aws};
+use vitro_proof::{DeviceId, LocalDay, SequenceNumber};
+
+use crate::config::Config;
+
+/// Where an object lies: bucket and key.
+pub type Place = (String, String);
+
+/// Registry entries by device; one that is damaged has its own error.
+pub type Entries = BTreeMap<DeviceId, Result<Device, CloudError>>;
+
+/// What ingest reads and writes. Every write may be made again with the same effect.
+pub trait Store {
+    /// Registry entries as they are now; who is not registered is not in the answer.
+    fn devices(&self, ids: &[DeviceId]) -> impl Future<Output = Result<Entries, CloudError>>;
+    /// What is stored under the numbers from `first` to `last`, both included.
+    fn range(
+        &self,
+        device: &DeviceId,
+        first: SequenceNumber,
+        last: SequenceNumber,
+    ) -> impl Future<Output = Result<Vec<Reading>, CloudError>>;
+    /// Stores readings, no two under the same key, and answers for each in order.
+    fn write(&self, readings: &[Reading]) -> impl Future<Output = Vec<Result<(), CloudError>>>;
+    /// Widens a day's range of numbers.
+    fn note_seen(
+        &self,
+        device: &DeviceId,
+        day: LocalDay,
+        low: u64,
+        high: u64,
+    ) -> impl Future<Output = Result<(), CloudError>>;
+    /// Moves the mark, never back; gives the mark that is there afterwards.
+    fn move_mark(&self, device: &DeviceId, mark: Mark) -> impl Future<Output = Result<Option<Mark>, CloudError>>;
+    /// Keeps a refused message and says where.
+    fn quarantine(
+        &self,
+        event: &RuleEvent,
+        reason: &str,
+        detail: &str,
+        stands_for: u64,
+    ) -> impl Future<Output = Result<Place, CloudError>>;
+    /// Parks a row, unless it is there.
+    fn park(&self, parked: &Parked) -> impl Future<Output = Result<(), CloudError>>;
+}
+
+/// DynamoDB and S3.
+#[derive(Clone, Debug)]
+pub struct AwsStore {
+    readings: Readings,
+    devices: Devices,
+    days: DynamoDays,
+    parked: ParkedTable,
+    quarantine: Quarantine,
+}
+
+impl AwsStore {
+    /// The stack's tables and its quarantine bucket.
+    #[must_use]
+    pub fn new(sdk: &SdkConfig, config: &Config) -> Self {
+        let dynamo = aws_sdk_dynamodb::Client::new(sdk);
+        Self {
+            readings: Readings::new(dynamo.clone(), &config.readings_table),
+            devices: Devices::new(dynamo.clone(), &config.devices_table),
+            days: DynamoDays::new(dynamo.clone(), &config.days_table),
+            parked: ParkedTable::new(dynamo, &config.parked_table),
+            quarantine: Quarantine::new(aws::s3(sdk), &config.quarantine_bucket),
+        }
+    }
+}
+
+impl Store for AwsStore {
+    async fn devices(&self, ids: &[DeviceId]) -> Result<Entries, CloudError> {
+        self.devices.get_many(ids).await
+    }
+
+    async fn range(
+        &self,
+        device: &DeviceId,
+        first: SequenceNumber,
+        last: SequenceNumber,
+    ) -> Result<Vec<Reading>, CloudError> {
+        self.readings.range(device, first, last).await
+    }
+
+    async fn write(&self, readings: &[Reading]) -> Vec<Result<(), CloudError>> {
+        self.readings.write(readings).await
+    }
+
+    async fn note_seen(&self, device: &DeviceId, day: LocalDay, low: u64, high: u64) -> Result<(), CloudError> {
+        self.days.note_seen(device, day, low, high).await
+    }
+
+    async fn move_mark(&self, device: &DeviceId, mark: Mark) -> Result<Option<Mark>, CloudError> {
+        self.devices.move_mark(device, mark).await
+    }
+
+    async fn quarantine(
+        &self,
+        event: &RuleEvent,
+        reason: &str,
+        detail: &str,
+        stands_for: u64,
+    ) -> Result<Place, CloudError> {
+        let key = self.quarantine.put(event, reason, detail, stands_for).await?;
+        Ok((self.quarantine.bucket().to_owned(), key))
+    }
+
+    async fn park(&self, parked: &Parked) -> Result<(), CloudError> {
+        self.parked.park(parked).await
+    }
+}

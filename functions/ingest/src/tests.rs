@@ -1,0 +1,7 @@
+//! Whole batches through the handler, on a store in memory that can fail and be killed.
+
+mod crash;
+mod failing;
+mod memory;
+mod mixed;
+mod world;

@@ -1,0 +1,79 @@
+//! A kill at any write and a delivery again change no number at the end.
+
+use proptest::prelude::*;
+use vitro_proof::UnixMillis;
+
+use super::memory::{Kept, Memory};
+use super::world::*;
+
+/// What may be sent: each a message with its own verdict.
+fn message(kind: u8, number: u64) -> Sent {
+    let good = sent("dev-1", number);
+    match kind {
+        0..=5 => good,
+        6 => sent("dev-2", number),
+        7 => Sent { received: good.received + 30 * MINUTE, ..good },
+        8 => Sent::of("dev-1", envelope("dev-1", number, 1_000_000), good.received + 40 * MINUTE),
+        9 => Sent::of("dev-1", envelope_by("dev-2", "dev-1", number, 1), good.received + 50 * MINUTE),
+        10 => Sent::of("dev-1", sealed("dev-1", "dev-1", number + 500, b"nonsense"), good.received + 60 * MINUTE),
+        _ => Sent::of("dev-1", vec![kind; 3], good.received),
+    }
+}
+
+/// Delivers the batches until each is done. `lives` says after how many writes each attempt is killed; then it runs undisturbed.
+fn run(batches: &[Vec<Sent>], lives: &[usize]) -> (Memory, u32) {
+    let (memory, clock) = (store(&["dev-1", "dev-2"]), clock());
+    let mut kills = 0;
+    let mut lives = lives.iter();
+    let mut ingest = instance(&memory, &clock);
+    for batch in batches {
+        loop {
+            memory.life.set(lives.next().copied());
+            if let Some((response, _)) = deliver(&ingest, batch) {
+                assert!(response.is_done());
+                break;
+            }
+            // The process is gone, with all that it remembered.
+            kills += 1;
+            ingest = instance(&memory, &clock);
+        }
+    }
+    (memory, kills)
+}
+
+fn kept(memory: &Memory) -> Kept {
+    memory.kept.borrow().clone()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn kills_change_nothing(
+        kinds in proptest::collection::vec(proptest::collection::vec((0u8..13, 0u64..40), 1..12), 1..5),
+        lives in proptest::collection::vec(0usize..14, 0..25),
+    ) {
+        let batches: Vec<Vec<Sent>> =
+            kinds.iter().map(|batch| batch.iter().map(|(kind, number)| message(*kind, *number)).collect()).collect();
+        let (undisturbed, none) = run(&batches, &[]);
+        let (killed, _) = run(&batches, &lives);
+        prop_assert_eq!(none, 0);
+        prop_assert_eq!(kept(&killed), kept(&undisturbed));
+        for (id, device) in killed.devices.borrow().iter() {
+            let (mark, other) = (device.mark, undisturbed.devices.borrow()[id].mark);
+            prop_assert_eq!(mark, other);
+        }
+    }
+}
+
+#[test]
+fn twenty_kills_in_one_batch_change_nothing() {
+    let batch: Vec<Sent> = (0..100).map(|number| sent("dev-1", number)).collect();
+    let (undisturbed, _) = run(std::slice::from_ref(&batch), &[]);
+    let (killed, kills) = run(&[batch], &[4; 20]);
+    assert_eq!(kills, 20);
+    assert_eq!(kept(&killed), kept(&undisturbed));
+    assert_eq!(killed.count("write"), 100, "what is stored is not written again");
+    let mark = killed.devices.borrow()[&"dev-1".parse().unwrap()].mark.unwrap();
+    assert_eq!(mark.received, UnixMillis(NOON + 99 * MINUTE + 500));
+}

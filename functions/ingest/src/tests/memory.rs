@@ -1,0 +1,148 @@
+//! A store in memory: fails where it is told to, and dies after so many writes.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+
+use vitro_cloud::CloudError;
+use vitro_cloud::devices::{Device, Mark};
+use vitro_cloud::parked::Parked;
+use vitro_cloud::quarantine;
+use vitro_cloud::readings::{Reading, ReadingKey};
+use vitro_cloud::rule_event::RuleEvent;
+use vitro_proof::{DeviceId, LocalDay, SequenceNumber};
+
+use crate::store::{Entries, Place, Store};
+
+/// Everything that a kill must not change.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Kept {
+    pub(super) readings: BTreeMap<(DeviceId, ReadingKey), Reading>,
+    pub(super) parked: BTreeMap<(String, String), Parked>,
+    pub(super) quarantined: BTreeMap<String, String>,
+    pub(super) days: BTreeMap<(DeviceId, LocalDay), (u64, u64)>,
+}
+
+#[derive(Default)]
+pub(super) struct Memory {
+    pub(super) devices: RefCell<BTreeMap<DeviceId, Device>>,
+    pub(super) kept: RefCell<Kept>,
+    /// Operations that fail, by name.
+    pub(super) failing: RefCell<BTreeSet<&'static str>>,
+    /// Numbers that cannot be stored.
+    pub(super) unwritable: RefCell<BTreeSet<u64>>,
+    /// After so many more writes the process is dead: no call returns.
+    pub(super) life: Cell<Option<usize>>,
+    /// Every operation, in order.
+    pub(super) calls: RefCell<Vec<&'static str>>,
+}
+
+impl Memory {
+    pub(super) fn count(&self, name: &str) -> usize {
+        self.calls.borrow().iter().filter(|call| **call == name).count()
+    }
+
+    fn check(&self, name: &'static str) -> Result<(), CloudError> {
+        self.calls.borrow_mut().push(name);
+        if self.failing.borrow().contains(name) {
+            let detail = "the rate is exceeded".to_owned();
+            let code = "ThrottlingException".to_owned();
+            return Err(CloudError::Service { service: "memory", operation: name, code, detail });
+        }
+        Ok(())
+    }
+
+    /// Lives through one write, or never returns.
+    async fn live(&self) {
+        match self.life.get() {
+            Some(0) => std::future::pending().await,
+            Some(left) => self.life.set(Some(left - 1)),
+            None => {}
+        }
+    }
+}
+
+impl Store for &Memory {
+    async fn devices(&self, ids: &[DeviceId]) -> Result<Entries, CloudError> {
+        self.check("devices")?;
+        let devices = self.devices.borrow();
+        Ok(ids.iter().filter_map(|id| Some((id.clone(), Ok(devices.get(id)?.clone())))).collect())
+    }
+
+    async fn range(
+        &self,
+        device: &DeviceId,
+        first: SequenceNumber,
+        last: SequenceNumber,
+    ) -> Result<Vec<Reading>, CloudError> {
+        self.check("range")?;
+        let kept = self.kept.borrow();
+        let mut found: Vec<Reading> = kept
+            .readings
+            .values()
+            .filter(|reading| reading.device == *device && (first..=last).contains(&reading.number()))
+            .cloned()
+            .collect();
+        found.sort_by_key(|reading| (reading.number(), reading.received));
+        Ok(found)
+    }
+
+    async fn write(&self, readings: &[Reading]) -> Vec<Result<(), CloudError>> {
+        let keys: BTreeSet<_> = readings.iter().map(|r| (r.device.clone(), r.key)).collect();
+        assert_eq!(keys.len(), readings.len(), "DynamoDB refuses a batch with a key twice");
+        let mut results = Vec::new();
+        for reading in readings {
+            self.live().await;
+            let mut result = self.check("write");
+            if self.unwritable.borrow().contains(&reading.number().0) {
+                result = Err(CloudError::Unprocessed { service: "memory", operation: "write", attempts: 5 });
+            }
+            if result.is_ok() {
+                self.kept.borrow_mut().readings.insert((reading.device.clone(), reading.key), reading.clone());
+            }
+            results.push(result);
+        }
+        results
+    }
+
+    async fn note_seen(&self, device: &DeviceId, day: LocalDay, low: u64, high: u64) -> Result<(), CloudError> {
+        self.live().await;
+        self.check("note_seen")?;
+        let mut kept = self.kept.borrow_mut();
+        let range = kept.days.entry((device.clone(), day)).or_insert((low, high));
+        *range = (range.0.min(low), range.1.max(high));
+        Ok(())
+    }
+
+    async fn move_mark(&self, device: &DeviceId, mark: Mark) -> Result<Option<Mark>, CloudError> {
+        self.live().await;
+        self.check("move_mark")?;
+        let mut devices = self.devices.borrow_mut();
+        let device = devices.get_mut(device).ok_or_else(|| CloudError::NotFound("the device".into()))?;
+        device.mark = Some(device.mark.map_or(mark, |known| known.merged(&mark)));
+        device.gap_since = None;
+        Ok(device.mark)
+    }
+
+    async fn quarantine(
+        &self,
+        event: &RuleEvent,
+        reason: &str,
+        detail: &str,
+        stands_for: u64,
+    ) -> Result<Place, CloudError> {
+        self.live().await;
+        self.check("quarantine")?;
+        let key = quarantine::key(event, reason);
+        let document = quarantine::document(event, reason, detail, stands_for);
+        self.kept.borrow_mut().quarantined.insert(key.clone(), document);
+        Ok(("quarantine-bucket".into(), key))
+    }
+
+    async fn park(&self, parked: &Parked) -> Result<(), CloudError> {
+        self.live().await;
+        self.check("park")?;
+        let mut kept = self.kept.borrow_mut();
+        kept.parked.entry((parked.reason.clone(), parked.id.clone())).or_insert_with(|| parked.clone());
+        Ok(())
+    }
+}
