@@ -1,6 +1,6 @@
 //! A device's folder and a broker, small enough to be made for each test. The broker wants a client certificate and does with each
 //! publish what the test says.
-#![allow(dead_code, unreachable_pub)] // each test file uses a part of it
+#![allow(dead_code, unreachable_pub, missing_docs)] // each test file uses a part of it
 
 use std::fs;
 use std::path::{Path, PathBuf};
