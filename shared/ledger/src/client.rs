@@ -180,6 +180,9 @@ impl Ledger {
                 Err(error) => failures.note(&peer.name, error),
             }
         }
+        if failures.is_denial() {
+            return Err(LedgerError::Denied(failures));
+        }
         Err(LedgerError::Unavailable { what: "no peer answers", failures })
     }
 

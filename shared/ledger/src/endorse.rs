@@ -17,6 +17,9 @@ use crate::transaction::Endorsed;
 /// Statuses from here on are refusals (`shim.ERRORTHRESHOLD`).
 const ERROR_STATUS: i32 = 400;
 
+/// What a peer says of itself (`shim.ERROR`).
+const PEER_FAULT_STATUS: i32 = 500;
+
 /// What one organization says.
 #[derive(Debug)]
 struct Answer {
@@ -71,6 +74,9 @@ async fn ask_group(
         }
     }
     if answers.len() < group.count {
+        if failures.is_denial() {
+            return Err(LedgerError::Denied(failures));
+        }
         let silent = |msp: &&String| !answers.iter().any(|answer| answer.msp == **msp);
         let missing: Vec<_> = group.of.iter().filter(silent).map(String::as_str).collect();
         return Err(LedgerError::NotEndorsed { missing: missing.join(" or "), failures });
@@ -102,11 +108,12 @@ async fn ask_organization(
     Err(failures)
 }
 
-/// Tells a contract's answer, good or bad, from a peer that could not ask it (no chaincode, no access, a timeout): the peer encloses the
-/// result of a simulation only if there is one. A chaincode that ends in an error message gives none, but says so.
+/// Tells a contract's answer, good or bad, from a peer that could not ask it (no chaincode, no channel, a timeout). A peer's own faults have
+/// status 500 and no result of a simulation; a contract's refusal of 500 or more has one, a refusal below 500 can only be a
+/// contract's, and a chaincode that ends in an error message gives none, but says so.
 pub(crate) fn speaks_for_contract(answer: &ProposalResponse) -> bool {
     let response = answer.response.clone().unwrap_or_default();
-    (response.status > 0 && response.status < ERROR_STATUS)
+    (1..PEER_FAULT_STATUS).contains(&response.status)
         || !answer.payload.is_empty()
         || response.message.contains("transaction returned with failure")
 }

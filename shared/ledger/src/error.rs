@@ -36,6 +36,9 @@ pub enum LedgerError {
         /// Who failed, and how.
         failures: Failures,
     },
+    /// The peers refuse the identity: its certificate is not one of its organization's, has expired, or its key is another. Terminal.
+    #[error("the identity is refused: {0}")]
+    Denied(Failures),
     /// The contract refused the call; nothing was submitted. Terminal.
     #[error("the contract refuses ({status}): {message}")]
     Refused {
@@ -105,7 +108,12 @@ impl LedgerError {
             | Self::OutcomeUnknown { .. } => true,
             Self::NotOrdered { status, .. } => *status >= 500,
             Self::Invalid { code, .. } => code.is_conflict(),
-            Self::Profile(_) | Self::Key | Self::Refused { .. } | Self::Protocol { .. } | Self::NotFound(_) => false,
+            Self::Profile(_)
+            | Self::Key
+            | Self::Denied(_)
+            | Self::Refused { .. }
+            | Self::Protocol { .. }
+            | Self::NotFound(_) => false,
         }
     }
 }
@@ -124,9 +132,15 @@ pub struct Failure {
 }
 
 impl Failures {
-    /// Notes one more.
+    /// Notes one more; a cause is cut at a length that suits a log line, since peers quote certificates.
     pub(crate) fn note(&mut self, node: &str, cause: impl ToString) {
-        self.0.push(Failure { node: node.to_owned(), cause: cause.to_string() });
+        let cause = cause.to_string().chars().take(300).collect();
+        self.0.push(Failure { node: node.to_owned(), cause });
+    }
+
+    /// Whether every node refused the identity, in the words of Fabric 2.2 to 3.1.
+    pub(crate) fn is_denial(&self) -> bool {
+        !self.0.is_empty() && self.0.iter().all(|failure| failure.cause.contains("access denied"))
     }
 }
 

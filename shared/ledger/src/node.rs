@@ -68,6 +68,8 @@ pub(crate) enum CallError {
     NotReached(String),
     /// The connection or the stream broke; the request may have arrived.
     Broken(String),
+    /// The node itself answered with an error.
+    Answered(String),
     /// Nothing came back in time; the request may have arrived.
     Silent(Duration),
 }
@@ -75,7 +77,7 @@ pub(crate) enum CallError {
 impl std::fmt::Display for CallError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::NotReached(text) | Self::Broken(text) => f.write_str(text),
+            Self::NotReached(text) | Self::Broken(text) | Self::Answered(text) => f.write_str(text),
             Self::Silent(limit) => write!(f, "no answer within {} ms", limit.as_millis()),
         }
     }
@@ -114,7 +116,10 @@ impl Node {
 
     fn remember<T>(&self, result: Result<T, CallError>) -> Result<T, CallError> {
         let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        *failed = result.is_err().then(Instant::now);
+        *failed = match result {
+            Ok(_) | Err(CallError::Answered(_)) => None,
+            Err(_) => Some(Instant::now()),
+        };
         result
     }
 
@@ -209,8 +214,11 @@ where
     }
 }
 
-/// Tells a connection that never came about from one that broke.
+/// Tells a connection that never came about from one that broke, and both from a status that the node sent.
 fn broken(status: Status) -> CallError {
+    if status.source().is_none() {
+        return CallError::Answered(status.message().to_owned());
+    }
     let mut source = status.source();
     while let Some(error) = source {
         if error.is::<tonic::ConnectError>() {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use prost::Message;
+use tonic::Status;
 use vitro_ledger::Identity;
 use vitro_ledger::proposal::{proposal_hash, tx_id};
 use vitro_ledger::proto::common::{ChannelHeader, Header, HeaderType, SignatureHeader};
@@ -43,17 +44,14 @@ impl Endorser {
         Self { identity, chain, chaincode }
     }
 
-    /// Answers a proposal. As on Fabric, what the peer itself refuses is status 500 without a payload, what the contract refuses has the
-    /// simulation's payload and no endorsement.
-    #[must_use]
-    pub(crate) fn process(&self, signed: &SignedProposal) -> ProposalResponse {
-        match self.check(signed).and_then(|checked| self.run(&checked)) {
-            Ok(response) => response,
-            Err(message) => ProposalResponse {
-                response: Some(Response { status: 500, message, payload: Vec::new() }),
-                ..ProposalResponse::default()
-            },
-        }
+    /// Answers a proposal. As on Fabric, a proposal that is not valid is a gRPC error, any other fault of the peer is status 500 without a
+    /// payload, a contract's refusal has no endorsement, and the simulation's payload only from 500 on.
+    pub(crate) fn process(&self, signed: &SignedProposal) -> Result<ProposalResponse, Status> {
+        let checked = self.check(signed).map_err(Status::unknown)?;
+        Ok(self.run(&checked).unwrap_or_else(|message| ProposalResponse {
+            response: Some(Response { status: 500, message, payload: Vec::new() }),
+            ..ProposalResponse::default()
+        }))
     }
 
     fn check(&self, signed: &SignedProposal) -> Result<Checked, String> {
@@ -67,9 +65,6 @@ impl Endorser {
             .map_err(|_| invalid("the signature header cannot be read"))?;
         if channel.r#type != HeaderType::EndorserTransaction as i32 {
             return Err(invalid("the header's type is not that of an endorser transaction"));
-        }
-        if channel.channel_id != self.chain.channel() {
-            return Err(format!("channel '{}' not found", channel.channel_id));
         }
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
@@ -109,6 +104,9 @@ impl Endorser {
     }
 
     fn run(&self, proposal: &Checked) -> Result<ProposalResponse, String> {
+        if proposal.channel.channel_id != self.chain.channel() {
+            return Err(format!("channel '{}' not found", proposal.channel.channel_id));
+        }
         let function = proposal.args.first().map(|name| String::from_utf8_lossy(name));
         let function = function.unwrap_or_default();
         let args = proposal.args.get(1..).unwrap_or_default();
@@ -147,11 +145,12 @@ impl Endorser {
         }
         .encode_to_vec();
         let endorsement = (response.status < 400).then(|| self.endorse(&payload)).transpose()?;
+        let has_payload = !(400..500).contains(&response.status);
         Ok(ProposalResponse {
             version: 1,
             timestamp: Some(Timestamp::from(SystemTime::now())),
             response: Some(response),
-            payload,
+            payload: if has_payload { payload } else { Vec::new() },
             endorsement,
             interest: None,
         })

@@ -92,7 +92,7 @@ impl UnaryService<SignedProposal> for ProcessProposal {
         Box::pin(async move {
             let proposal = request.into_inner();
             let processed = tokio::task::spawn_blocking(move || endorser.process(&proposal)).await;
-            let processed = processed.map_err(|_| Status::internal("the simulation panicked"));
+            let processed = processed.map_err(|_| Status::internal("the simulation panicked"))?;
             processed.map(Response::new)
         })
     }

@@ -144,7 +144,9 @@ async fn a_stolen_certificate_without_its_key_gets_nowhere() {
     profile.identity.msp = "RcMSP".to_owned();
     let ledger = connect(&profile);
     let error = ledger.submit("put", &args(["a", "1"])).await.unwrap_err();
-    assert!(error.to_string().contains("access denied"), "{error}");
+    assert!(matches!(error, LedgerError::Denied(_)), "{error}");
+    assert!(!error.retryable());
+    assert!(matches!(ledger.query("get", &args(["a"])).await, Err(LedgerError::Denied(_))));
 
     // The same with a proposal that was endorsed for its owner: the orderer refuses it.
     let honest = network.client();
