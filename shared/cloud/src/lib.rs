@@ -27,6 +27,7 @@ pub mod quarantine;
 pub mod queue;
 pub mod readings;
 pub mod rule_event;
+pub mod secrets;
 pub mod sources;
 pub mod summaries;
 
