@@ -17,7 +17,10 @@ def forged(data: bytes, key: Key | None = None) -> bytes:
 
 
 def flipped(data: bytes, bit: int = 0) -> bytes:
-    """One bit of the payload flipped, the signature left as it was: `bad_signature`."""
+    """One bit of the payload flipped, the signature left as it was.
+
+    A `bad_signature`; an `altered_copy` where the original is known.
+    """
     original = envelope.parse(data)
     at = data.rindex(original.payload, 0, len(data) - len(original.signature)) + bit // 8 % len(original.payload)
     changed = bytearray(data)

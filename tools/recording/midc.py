@@ -37,7 +37,7 @@ UNITS = {
     "deg from N": ("deg", "gauge", False),
     "%": ("%", "gauge", False),
     "m/s": ("m/s", "gauge", False),
-    "mBar": ("mbar", "gauge", False),
+    "mBar": ("hPa", "gauge", False),  # the same, and in SenML's registry
     "mm": ("mm", "gauge", False),
     "V": ("V", "gauge", False),
 }

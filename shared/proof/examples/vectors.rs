@@ -10,4 +10,7 @@ fn main() {
     for (name, value) in made::files() {
         std::fs::write(folder.join(name), serde_json::to_string_pretty(&value).unwrap() + "\n").unwrap();
     }
+    for (name, bytes) in made::raw() {
+        std::fs::write(folder.join(name), bytes).unwrap();
+    }
 }

@@ -9,17 +9,16 @@ use crate::ids::SensorName;
 /// The most sensors a table may have.
 pub const MAX_SENSORS: usize = 256;
 
-/// The units that a sensor may declare: SenML's registry (RFC 8428, section 12.1) and its secondary units (RFC 8798).
+/// The units that a sensor may declare, from SenML's registry: those of RFC 8428, section 12.1, the primary ones of RFC 8798 and NTU;
+/// then the secondary ones of RFC 8798, and those registered after it.
 pub const UNITS: &[&str] = &[
     "m", "kg", "g", "s", "A", "K", "cd", "mol", "Hz", "rad", "sr", "N", "Pa", "J", "W", "C", "V", "F", "Ohm", "S",
     "Wb", "T", "H", "Cel", "lm", "lx", "Bq", "Gy", "Sv", "kat", "m2", "m3", "l", "m/s", "m/s2", "m3/s", "l/s", "W/m2",
     "cd/m2", "bit", "bit/s", "lat", "lon", "pH", "dB", "dBW", "Bspl", "count", "/", "%", "%RH", "%EL", "EL", "1/s",
-    "1/min", "beat/min", "beats", "S/m", "B", "VA", "VAs", "var", "vars", "J/m", "kg/m3", "deg", "NTU", "rgb", "C/m2",
-    "mol/kg", "N/m", "m2/s", "m/kg", "kgCO2eq", "ms", "min", "h", "MHz", "kW", "kVA", "kvar", "Ah", "Wh", "kWh",
-    "varh", "kvarh", "kVAh", "Wh/km", "KiB", "GB", "Mbit/s", "B/s", "MB/s", "mV", "mA", "dBm", "ug/m3", "mm/h", "m/h",
-    "ppm", "/100", "/1000", "hPa", "mm", "cm", "km", "km/h", "gravity", "dBu", "dBV", "mg/l", "ug/l", "ng/l", "nmol/l",
-    "umol/l", "mmol/l", "m3/h", "l/h", "l/min", "hl", "dl", "cl", "ml", "kPa", "mPa", "bar", "mbar", "MPa", "ppb",
-    "ppt", "VAh", "mg/m3",
+    "1/min", "beat/min", "beats", "S/m", "B", "VA", "VAs", "var", "vars", "J/m", "kg/m3", "deg", "NTU", "ms", "min",
+    "h", "MHz", "kW", "kVA", "kvar", "Ah", "Wh", "kWh", "varh", "kvarh", "kVAh", "Wh/km", "KiB", "GB", "Mbit/s", "B/s",
+    "MB/s", "mV", "mA", "dBm", "ug/m3", "mm/h", "m/h", "ppm", "/100", "/1000", "hPa", "mm", "cm", "km", "km/h", "ppb",
+    "ppt", "VAh", "mg/l", "ug/l", "g/l",
 ];
 
 /// What a sensor's numbers are.

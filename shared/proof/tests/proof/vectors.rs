@@ -36,3 +36,62 @@ fn the_committed_vectors_are_current() {
         );
     }
 }
+
+#[test]
+fn the_bare_files_are_current() {
+    for (name, bytes) in made::raw() {
+        assert!(std::fs::read(folder().join(name)).unwrap() == bytes, "{name} has changed");
+    }
+}
+
+#[test]
+fn the_units_are_those_of_the_page() {
+    let page = std::fs::read_to_string(folder().join("../../docs/formats.md")).unwrap();
+    let block = page.split("```units\n").nth(1).unwrap().split("```").next().unwrap();
+    assert_eq!(block.split_whitespace().collect::<Vec<_>>(), vitro_proof::sensors::UNITS);
+}
+
+#[test]
+fn every_reason_has_a_code_of_its_own() {
+    use vitro_proof::{BlockFault, ContentFault, EnvelopeFault, Reason};
+    let mut codes: Vec<&str> = vec![
+        EnvelopeFault::NotAnEnvelope("").reason(),
+        EnvelopeFault::TooLarge(0).reason(),
+        EnvelopeFault::TrailingBytes(0).reason(),
+        EnvelopeFault::WrongAlgorithm.reason(),
+        EnvelopeFault::UnknownHeader(String::new()).reason(),
+        EnvelopeFault::WrongKind.reason(),
+        EnvelopeFault::BadContentType.reason(),
+        ContentFault::UnreadablePack.reason(),
+        ContentFault::TooManyRecords.reason(),
+        ContentFault::Encrypted.reason(),
+        ContentFault::ForeignName.reason(),
+        ContentFault::UnknownSensor.reason(),
+        ContentFault::UnitMismatch.reason(),
+        ContentFault::NoValue.reason(),
+        ContentFault::SeveralValues.reason(),
+        ContentFault::NotANumber.reason(),
+        ContentFault::NumberOutOfRange.reason(),
+        ContentFault::SumOnly.reason(),
+        ContentFault::RelativeTime.reason(),
+        ContentFault::BadTime.reason(),
+        ContentFault::DuplicateRecord.reason(),
+        ContentFault::OutsideDay.reason(),
+        ContentFault::Decrease.reason(),
+        BlockFault::NotABlock(String::new()).reason(),
+        BlockFault::OtherDevice.reason(),
+        BlockFault::DigestMismatch.reason(),
+        BlockFault::BadLength(0).reason(),
+        BlockFault::NotContiguous("").reason(),
+        BlockFault::BrokenChain.reason(),
+        BlockFault::Fork.reason(),
+        BlockFault::BadOpening(String::new()).reason(),
+        BlockFault::BadSummaries(String::new()).reason(),
+        BlockFault::BadLabel.reason(),
+    ];
+    let all = codes.len();
+    codes.sort_unstable();
+    codes.dedup();
+    assert_eq!(codes.len(), all);
+    assert!(codes.iter().all(|code| code.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')));
+}

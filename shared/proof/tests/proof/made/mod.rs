@@ -33,6 +33,15 @@ pub(crate) fn files() -> Vec<(&'static str, Value)> {
     ]
 }
 
+/// The same as bare bytes, to try tools on: the worked example of `docs/formats.md`, and the first block of the chain.
+pub(crate) fn raw() -> Vec<(&'static str, Vec<u8>)> {
+    let field = |file: &Value, name: &str| un(file["vectors"][0][name].as_str().unwrap());
+    vec![
+        ("telemetry.cbor", field(&envelopes::valid(), "envelope")),
+        ("block-message.cbor", field(&chain::chain(), "message")),
+    ]
+}
+
 fn scalar(name: &str) -> [u8; 32] {
     sha256(&[b"vitro test key ", name.as_bytes()]).0
 }
