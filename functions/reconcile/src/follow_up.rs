@@ -48,12 +48,13 @@ impl Ports {
 
     /// Moves `closed_through` over this day, and over the days after it that are settled already. It moves day by day from the run it
     /// stands before: a later day that is settled first closes nothing, or what is still to be healed before it would come too late.
+    /// Days that are closed already are passed over, because a kill may have cut the walk short behind them.
     async fn close(&self, thing: &DeviceId, day: LocalDay) -> Result<(), CloudError> {
         let mut next = Some(day);
         while let Some(day) = next {
             let Some(row) = self.days.get(thing, day).await? else { return Ok(()) };
-            let Some(block) = row.block.as_ref().filter(|_| row.is_settled().unwrap_or(false)) else { return Ok(()) };
-            if !self.close_run(thing, block.first, block.count).await? {
+            let Some(block) = row.block.as_ref() else { return Ok(()) };
+            if !row.is_settled()? || !self.close_run(thing, block.first, block.count).await? {
                 return Ok(());
             }
             next = day.next();
@@ -61,20 +62,19 @@ impl Ports {
         Ok(())
     }
 
-    /// Closes one run; says whether `closed_through` then stands at its end.
+    /// Closes one run; says whether it is closed then. It is not if one before it is open.
     async fn close_run(&self, thing: &DeviceId, first: u64, count: u64) -> Result<bool, CloudError> {
+        let end = first.saturating_add(count);
         loop {
             let closed = self.chains.head(thing).await?.closed_through;
             let open_from = closed.map_or(0, |closed| closed.saturating_add(1));
-            let end = first.saturating_add(count);
-            if open_from == end {
-                return Ok(true);
-            }
-            if open_from != first {
+            if open_from < first {
                 return Ok(false);
             }
-            // Cannot be empty: open_from is first and not end.
-            if self.chains.close(thing, closed, end.saturating_sub(1)).await? {
+            if open_from >= end {
+                return Ok(true);
+            }
+            if self.chains.close(thing, closed, end - 1).await? {
                 return Ok(true);
             }
         }

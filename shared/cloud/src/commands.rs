@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use aws_sdk_iotdataplane::primitives::Blob;
-use vitro_proof::command::{Action, Command};
-use vitro_proof::crypto::{SoftwareSigner, sha256};
-use vitro_proof::{CommandNumber, Customer, DeviceId, PublicKey, Signer, UnixMillis};
+use vitro_proof::command::{Action, Command, key_id};
+use vitro_proof::crypto::SoftwareSigner;
+use vitro_proof::{CommandNumber, Customer, DeviceId, Signer, UnixMillis};
 
 use crate::chain::ChainStore;
 use crate::clock::Clock;
@@ -30,14 +30,6 @@ pub trait Commands: Send + Sync {
         expires: i64,
         action: Action,
     ) -> Result<CommandNumber, CloudError>;
-}
-
-/// The id by which commands name the key that signed them: the first 16 hexadecimal digits of the SHA-256 of its SEC1 point.
-#[must_use]
-pub fn key_id(key: &PublicKey) -> String {
-    let mut id = sha256(&[key.as_bytes()]).to_string();
-    id.truncate(16);
-    id
 }
 
 /// The topic on which a device hears commands.
@@ -155,15 +147,6 @@ impl<K: CommandKey, N: ChainStore, C: Clock> Commands for IotCommands<K, N, C> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_key_is_named_by_its_public_half() {
-        let signer = SoftwareSigner::from_scalar(&[7; 32]).unwrap();
-        let id = key_id(&signer.public_key());
-        assert_eq!(id.len(), 16);
-        assert_eq!(id, key_id(&SoftwareSigner::from_scalar(&[7; 32]).unwrap().public_key()));
-        assert_ne!(id, key_id(&SoftwareSigner::from_scalar(&[8; 32]).unwrap().public_key()));
-    }
 
     #[test]
     fn a_device_hears_its_own_topic() {
