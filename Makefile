@@ -43,7 +43,7 @@ setup: .venv/stack/.installed .venv/sam/.installed ## install the pinned Python 
 build: ## build every program, and the functions' packages for the local stack
 	$(CARGO) build --workspace --bins --locked
 	@$(foreach f,$(FUNCTIONS),mkdir -p target/lambda/$(f) && \
-		strip --strip-debug -o target/lambda/$(f)/.bootstrap $(TARGET)/debug/$(f) && \
+		strip -o target/lambda/$(f)/.bootstrap $(TARGET)/debug/$(f) && \
 		mv target/lambda/$(f)/.bootstrap target/lambda/$(f)/bootstrap &&) true
 
 .PHONY: package

@@ -6,13 +6,14 @@ import json
 
 from template.model import Template
 
-# Every metric that the functions emit in the namespace Vitro.
+# What the dashboard shows of the namespace Vitro. Equivocations and late messages are among the refusals.
 METRICS = {
     *("MessagesStored", "Duplicates", "Refused", "Flagged", "GapsLive"),
+    *("BlocksAccepted", "BlocksPending", "BackfillsAsked"),
     *("DaysMatched", "DaysBackfilled", "DaysIncomplete", "DaysMismatched", "DaysMissing"),
     *("DaysPublished", "DaysParked", "StatementsIssued"),
 }
-ALARMED = {"Refused", "GapsLive", "DaysParked", "DaysMismatched", "DaysIncomplete", "DaysMissing"}
+ALARMED = {"Refused", "Equivocations", "GapsLive", "DaysParked", "DaysMismatched", "DaysIncomplete", "DaysMissing"}
 
 
 def alarms(template: Template, namespace: str, metric: str | None = None) -> dict[str, str]:

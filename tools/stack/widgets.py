@@ -158,7 +158,8 @@ def _single_values(card: Any, widget: Widget) -> None:
 
 
 def _alarms(card: Any, dashboard: Dashboard, widget: Widget) -> None:
-    columns = 7
+    # About as wide as a name and its state, whatever the widget's width.
+    columns = max(1, round(widget.width / 3.4))
     arns = widget.properties["alarms"]
     lines = -(-len(arns) // columns)
     for at, arn in enumerate(arns):
