@@ -383,3 +383,6 @@ fn check_private(path: &Path) -> Result<(), DeviceError> {
 fn check_private(_: &Path) -> Result<(), DeviceError> {
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

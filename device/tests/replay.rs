@@ -98,6 +98,7 @@ fn a_day_is_sent_in_order_and_closed_by_a_block_that_the_cloud_agrees_with() {
         "block_hash": opened.hash, "root": opened.block.root, "settled": false,
     });
     assert_eq!(report, facts);
+    assert_eq!((broker.connections(), broker.goodbyes()), (1, 1));
     // Once more: nothing new is signed, nothing is sent again.
     assert_eq!(self::report(&replay(&device, &[]).output().unwrap()), facts);
     assert_eq!(broker.received().len(), 1441);

@@ -46,6 +46,7 @@ pub struct Session {
     /// When the broker's answer to a connect, subscribe or ping is overdue.
     answer_by: Option<Instant>,
     ping_at: Option<Instant>,
+    closing: bool,
 }
 
 fn protocol_error(e: MqttError) -> DeviceError {
@@ -65,6 +66,7 @@ impl Session {
             ack_timeout,
             answer_by: Some(now + ANSWER_WITHIN),
             ping_at: None,
+            closing: false,
         };
         // The broker keeps the subscription and the commands that come while the device is away.
         let connect = v3_1_1::Connect::builder()
@@ -116,6 +118,7 @@ impl Session {
     /// [`DeviceError::Broker`].
     pub fn close(&mut self, now: Instant) -> Result<(), DeviceError> {
         let disconnect = v3_1_1::Disconnect::builder().build().map_err(protocol_error)?;
+        self.closing = true;
         self.send(disconnect.into(), now)
     }
 
@@ -191,6 +194,8 @@ impl Session {
                 Event::RequestTimerCancel(TimerKind::PingreqSend) => self.ping_at = None,
                 Event::NotifyPacketReceived(packet) => self.arrived(packet, arrivals)?,
                 Event::NotifyError(e) => return Err(protocol_error(e)),
+                // Its answer to a goodbye.
+                Event::RequestClose if self.closing => {}
                 Event::RequestClose => return Err(DeviceError::Broker("the protocol asks to close".into())),
                 Event::RequestTimerReset { .. } | Event::RequestTimerCancel(_) | Event::NotifyPacketIdReleased(_) => {}
             }

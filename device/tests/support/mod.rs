@@ -160,6 +160,7 @@ struct State {
     plan: Plan,
     commands: Option<mpsc::UnboundedSender<Vec<u8>>>,
     commands_acknowledged: usize,
+    goodbyes: usize,
 }
 
 /// A broker of one client at a time, on a port of its own.
@@ -191,6 +192,7 @@ impl Broker {
             plan: Box::new(plan),
             commands: None,
             commands_acknowledged: 0,
+            goodbyes: 0,
         }));
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -232,6 +234,10 @@ impl Broker {
 
     pub fn commands_acknowledged(&self) -> usize {
         self.state.lock().unwrap().commands_acknowledged
+    }
+
+    pub fn goodbyes(&self) -> usize {
+        self.state.lock().unwrap().goodbyes
     }
 
     /// Sends a command to the client as soon as it has subscribed.
@@ -357,6 +363,10 @@ fn answer(
         }
         Packet::V3_1_1Puback(_) => {
             state.commands_acknowledged += 1;
+            vec![]
+        }
+        Packet::V3_1_1Disconnect(_) => {
+            state.goodbyes += 1;
             vec![]
         }
         _ => vec![],
