@@ -1,16 +1,332 @@
-//! Writes settled days to the ledger: the device's block and the operator's account of it, many days a transaction.
+//! Writes settled days to the ledger: many in one transaction, with a verdict for each.
 //!
-//! Nothing is decided here about a day: whether it agrees is for the contract to say, and it gives a verdict for each item. A day
-//! that it refuses for good is parked with the reason and holds up no other. Every step can run again: the same block and the same
-//! account change nothing on the ledger, and the transaction that published them first stays the one that is named.
+//! A day that the ledger refuses for good is parked and holds nobody up; whatever may go better later goes back to the queue. The
+//! same message twice changes nothing, here and on the ledger: the transaction of the first publication stays. No rule about what
+//! may be published stands here; those are the contract's.
 #![forbid(unsafe_code)]
+// The SDK nests futures deeper than the compiler follows by default.
+#![recursion_limit = "256"]
 
-mod batches;
-mod ledger;
-mod publisher;
+mod config;
+pub mod plan;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::StreamExt;
+use futures_util::stream;
+use vitro_client::{Channel, Client, ClientError, Published};
+use vitro_cloud::archive::Archive;
+use vitro_cloud::batch::{BatchResponse, SqsEvent, chain};
+use vitro_cloud::days::{self, DayRow, DayState, DayStore};
+use vitro_cloud::metrics::Metrics;
+use vitro_cloud::parked::{Parked, ParkedState, ParkedTable};
+use vitro_cloud::queue::PublishTask;
+use vitro_cloud::{Clock, CloudError};
+use vitro_contract::{Bytes, Item, Verdict};
+use vitro_ledger::LedgerError;
+use vitro_proof::crypto::sha256;
+use vitro_proof::{DeviceId, LocalDay, UnixMillis};
+
+pub use config::Config;
+use plan::Due;
+
+/// Days that are read at once.
+const READS: usize = 8;
+/// What is left of the invocation when no further transaction is begun.
+const RESERVE_MILLIS: i64 = 40_000;
+/// What is left of it when a transaction is given up: enough to answer the queue.
+const LAST_MILLIS: i64 = 5_000;
+
+/// Where a parked row goes.
+#[async_trait]
+pub trait Park: Send + Sync {
+    /// Parks something; what is parked already stays as it is.
+    ///
+    /// # Errors
+    /// [`CloudError`].
+    async fn park(&self, parked: &Parked) -> Result<(), CloudError>;
+}
+
+#[async_trait]
+impl Park for ParkedTable {
+    async fn park(&self, parked: &Parked) -> Result<(), CloudError> {
+        Self::park(self, parked).await
+    }
+}
+
+/// The stores that days are read from and written to.
+pub struct Stores<D, A, P> {
+    /// The days.
+    pub days: D,
+    /// The archive.
+    pub archive: A,
+    /// What is parked.
+    pub parked: P,
+}
+
+/// The function.
+pub struct Publish<L, D, A, P, C> {
+    ledger: Client<L>,
+    stores: Stores<D, A, P>,
+    clock: C,
+    stack: String,
+    archive_bucket: String,
+}
+
+/// Why a message has to come again.
+#[derive(Debug, thiserror::Error)]
+enum Again {
+    #[error(transparent)]
+    Cloud(#[from] CloudError),
+    #[error(transparent)]
+    Ledger(#[from] ClientError),
+    #[error("the ledger does not take it yet: {0}")]
+    NotYet(String),
+    #[error("the invocation's time is over")]
+    Time,
+    #[error("there is no account to publish")]
+    NoAccount,
+}
+
+/// What to do with a transaction that failed.
+enum Way {
+    /// Its days come again.
+    Later,
+    /// One of its days may be the cause: each half is tried by itself. A single day is parked for this reason, if one is given.
+    Halve(Option<String>),
+}
+
+impl<L: Channel, D: DayStore, A: Archive, P: Park, C: Clock> Publish<L, D, A, P, C> {
+    /// The function over its ledger and stores.
+    pub fn new(ledger: L, stores: Stores<D, A, P>, clock: C, config: &Config) -> Self {
+        Self {
+            ledger: Client::new(ledger),
+            stores,
+            clock,
+            stack: config.stack.to_string(),
+            archive_bucket: config.archive_bucket.clone(),
+        }
+    }
+
+    /// Handles a batch of messages. `deadline` is when the invocation ends.
+    pub async fn handle(&self, event: SqsEvent, deadline: UnixMillis) -> (BatchResponse, Metrics) {
+        let mut run = Run { response: BatchResponse::done(), metrics: Metrics::new(&self.stack), deadline };
+        // Several messages of one day are one piece of work; the order is by device and day.
+        let mut tasks: BTreeMap<(DeviceId, LocalDay), Vec<String>> = BTreeMap::new();
+        for record in event.records {
+            match record.json::<PublishTask>("publish task") {
+                Ok(task) => tasks.entry((task.thing, task.day)).or_default().push(record.message_id),
+                Err(error) => run.again(&[record.message_id], &error),
+            }
+        }
+        let mut loading = stream::iter(tasks)
+            .map(|((thing, day), messages)| async move {
+                let loaded = self.load(&thing, day).await;
+                (messages, loaded)
+            })
+            .buffered(READS);
+        let mut due = Vec::new();
+        while let Some((messages, loaded)) = loading.next().await {
+            match loaded {
+                Ok(Some((row, item))) => due.push(Due { messages, row, item }),
+                Ok(None) => {}
+                Err(error) => run.again(&messages, &error),
+            }
+        }
+        drop(loading);
+        // The first of the list is taken next; halves of a failed transaction go to its front.
+        let mut batches = plan::batches(due);
+        batches.reverse();
+        while let Some(batch) = batches.pop() {
+            if let Some((first, second)) = self.transact(batch, &mut run).await {
+                batches.push(second);
+                batches.push(first);
+            }
+        }
+        (run.response, run.metrics)
+    }
+
+    /// Reads a day and what the archive has of it; nothing if the newest account is published already or superseded.
+    async fn load(&self, thing: &DeviceId, day: LocalDay) -> Result<Option<(DayRow, Item)>, Again> {
+        let row = self.stores.days.get(thing, day).await?.ok_or(Again::NoAccount)?;
+        if row.state == DayState::Published {
+            return Ok(None);
+        }
+        let account = row.decoded_account()?.ok_or(Again::NoAccount)?;
+        let bytes = row.account.clone().map(Bytes);
+        let block = match (&row.block, account.block) {
+            (Some(block), Some(number)) if block.number == number => {
+                Some(Bytes(self.stores.archive.get(&block.object).await?))
+            }
+            (None, Some(number)) => {
+                let what = format!("the row of {thing} {day}");
+                return Err(CloudError::damaged(what, format!("its account names block {}", number.0)).into());
+            }
+            // No block came; or one came after this account, and an account of it follows.
+            _ => None,
+        };
+        Ok(Some((row, Item { block, account: bytes })))
+    }
+
+    /// Publishes days in one transaction. Gives halves back if they have to be tried apart.
+    async fn transact(&self, batch: Vec<Due>, run: &mut Run) -> Option<(Vec<Due>, Vec<Due>)> {
+        let left = run.deadline.0.saturating_sub(self.clock.now().0);
+        if left < RESERVE_MILLIS {
+            run.again_all(&batch, &Again::Time);
+            return None;
+        }
+        let items: Vec<Item> = batch.iter().map(|due| due.item.clone()).collect();
+        let time = Duration::from_millis((left - LAST_MILLIS).unsigned_abs());
+        let result = match tokio::time::timeout(time, self.ledger.publish(&items)).await {
+            Ok(result) => result,
+            Err(_) => {
+                run.again_all(&batch, &Again::Time);
+                return None;
+            }
+        };
+        match result {
+            Ok(Published { tx, answer, .. }) if answer.len() == batch.len() => {
+                tracing::info!(%tx, days = batch.len(), "a transaction is in the chain");
+                for (due, verdict) in batch.iter().zip(&answer) {
+                    if let Err(error) = self.settle(due, verdict, &tx, run).await {
+                        run.again(&due.messages, &error);
+                    }
+                }
+                None
+            }
+            Ok(Published { tx, answer, .. }) => {
+                let what = format!("transaction {tx}");
+                let detail = format!("{} verdicts on {} items", answer.len(), batch.len());
+                run.again_all(&batch, &Again::Cloud(CloudError::damaged(what, detail)));
+                None
+            }
+            Err(error) => match way(&error) {
+                Way::Halve(_) if batch.len() > 1 => {
+                    tracing::warn!(error = %chain(&error), days = batch.len(), "a transaction fails; its halves are tried apart");
+                    let mut first = batch;
+                    let second = first.split_off(first.len() / 2);
+                    Some((first, second))
+                }
+                Way::Halve(Some(code)) => {
+                    for due in &batch {
+                        if let Err(error) = self.park(due, &code, &error.to_string(), run).await {
+                            run.again(&due.messages, &error);
+                        }
+                    }
+                    None
+                }
+                Way::Halve(None) | Way::Later => {
+                    run.again_all(&batch, &Again::Ledger(error));
+                    None
+                }
+            },
+        }
+    }
+
+    /// Notes what became of a day.
+    async fn settle(&self, due: &Due, verdict: &Verdict, tx: &str, run: &mut Run) -> Result<(), Again> {
+        if verdict.retryable() {
+            return Err(Again::NotYet(format!("{}: {}", verdict.code, verdict.detail)));
+        }
+        if !verdict.accepted {
+            return self.park(due, &verdict.code, &verdict.detail, run).await;
+        }
+        let row = &due.row;
+        let tx = if verdict.code == "unchanged" { self.first_publication(row).await? } else { tx.to_owned() };
+        let (_, changed) =
+            days::edit::<CloudError>(
+                &self.stores.days,
+                &row.thing,
+                row.day,
+                |now| Ok(now.published(row.accounts, &tx)),
+            )
+            .await?;
+        if changed {
+            run.metrics.count("DaysPublished", 1);
+            tracing::info!(thing = %row.thing, day = %row.day, %tx, outcome = ?verdict.outcome, "published");
+        }
+        Ok(())
+    }
+
+    /// The transaction that brought the account to the ledger, when an earlier one did: its answer got lost.
+    async fn first_publication(&self, row: &DayRow) -> Result<String, Again> {
+        let view = self.ledger.day(&row.thing, row.day).await?;
+        let found = view.accounts.into_iter().find(|published| Some(&published.account.0) == row.account.as_ref());
+        let what = || format!("the ledger's day {} of {}", row.day, row.thing);
+        Ok(found.ok_or_else(|| CloudError::damaged(what(), "it does not hold the account"))?.tx)
+    }
+
+    /// Sets a day aside that the ledger refuses for good.
+    async fn park(&self, due: &Due, code: &str, detail: &str, run: &mut Run) -> Result<(), Again> {
+        let row = &due.row;
+        let account = row.account.as_deref().unwrap_or_default();
+        let hash = sha256(&[account, code.as_bytes()]).to_string();
+        let object = row.block.as_ref().map(|block| (self.archive_bucket.clone(), block.object.key.clone()));
+        self.stores
+            .parked
+            .park(&Parked {
+                reason: code.to_owned(),
+                // The same at every attempt.
+                id: format!("{}-{}-{}", row.day, row.thing, &hash[..8]),
+                state: ParkedState::Open,
+                device: Some(row.thing.clone()),
+                object,
+                detail: format!("the ledger refuses the day {} of {}: {detail}", row.day, row.thing),
+                received: self.clock.now(),
+            })
+            .await?;
+        let (_, changed) =
+            days::edit::<CloudError>(&self.stores.days, &row.thing, row.day, |now| Ok(now.park(row.accounts, code)))
+                .await?;
+        if changed {
+            run.metrics.count_reason("DaysParked", code, 1);
+            tracing::warn!(thing = %row.thing, day = %row.day, code, detail, "parked");
+        }
+        Ok(())
+    }
+}
+
+/// One invocation.
+struct Run {
+    response: BatchResponse,
+    metrics: Metrics,
+    deadline: UnixMillis,
+}
+
+impl Run {
+    fn again(&mut self, messages: &[String], error: &dyn std::error::Error) {
+        for message_id in messages {
+            tracing::warn!(%message_id, error = %chain(error), "a message has to come again");
+            self.response.fail(message_id);
+        }
+    }
+
+    fn again_all(&mut self, batch: &[Due], error: &dyn std::error::Error) {
+        for due in batch {
+            self.again(&due.messages, error);
+        }
+    }
+}
+
+/// What a transaction's error says about its days. Only what can come from a day's own bytes sets it apart; an identity that may
+/// not publish, or a network that is away, is no day's fault.
+fn way(error: &ClientError) -> Way {
+    match error {
+        ClientError::Refused { code, .. } => match code.as_str() {
+            "malformed" | "damaged" | "bad_arguments" => Way::Halve(Some(code.clone())),
+            _ => Way::Later,
+        },
+        // BAD_REQUEST and REQUEST_ENTITY_TOO_LARGE: larger than the channel takes.
+        ClientError::Ledger(LedgerError::NotOrdered { status: 400 | 413, .. }) => {
+            Way::Halve(Some("not_ordered".to_owned()))
+        }
+        // A panic of the contract, or an answer beyond a message's limits: perhaps the days', perhaps not.
+        ClientError::Ledger(LedgerError::Refused { .. } | LedgerError::Protocol { .. }) => Way::Halve(None),
+        _ => Way::Later,
+    }
+}
+
 #[cfg(test)]
 mod tests;
-
-pub use batches::{MAX_BYTES, batches};
-pub use ledger::{FabricLedger, LedgerPort, PublishError, Published, connect};
-pub use publisher::{ParkedPort, Publisher};

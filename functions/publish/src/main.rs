@@ -4,41 +4,38 @@
 #![recursion_limit = "256"]
 
 use lambda_runtime::{Error, LambdaEvent, service_fn};
+use vitro_client::SecretLedger;
 use vitro_cloud::archive::S3Archive;
 use vitro_cloud::batch::SqsEvent;
-use vitro_cloud::clock::{Clock, SystemClock};
+use vitro_cloud::clock::SystemClock;
 use vitro_cloud::config::Environment;
 use vitro_cloud::days::DynamoDays;
 use vitro_cloud::parked::ParkedTable;
-use vitro_cloud::{aws, logging};
-use vitro_publish::{FabricLedger, Publisher};
+use vitro_cloud::{Clock, aws, logging};
+use vitro_proof::UnixMillis;
+use vitro_publish::{Config, Publish, Stores};
 
 fn main() -> Result<(), Error> {
     logging::init();
-    aws::block_on(run())?
-}
-
-async fn run() -> Result<(), Error> {
-    let env = Environment::process();
-    let stack = env.stack()?;
-    let config = aws::shared_config().await;
-    let dynamo = aws_sdk_dynamodb::Client::new(&config);
-    let secrets = aws_sdk_secretsmanager::Client::new(&config);
-    let publisher = Publisher {
-        days: Box::new(DynamoDays::new(dynamo.clone(), env.required("VITRO_DAYS_TABLE")?)),
-        archive: Box::new(S3Archive::new(aws::s3(&config), env.required("VITRO_ARCHIVE_BUCKET")?)),
-        ledger: Box::new(FabricLedger::new(secrets, env.required("VITRO_FABRIC_SECRET")?)),
-        parked: Box::new(ParkedTable::new(dynamo, env.required("VITRO_PARKED_TABLE")?)),
-        clock: Box::new(SystemClock),
-        stack: stack.to_string(),
-    };
-    lambda_runtime::run(service_fn(|event: LambdaEvent<SqsEvent>| {
-        let publisher = &publisher;
-        async move {
-            let (response, metrics) = publisher.handle(event.payload).await;
+    let config = Config::read(&Environment::process())?;
+    aws::block_on(async {
+        let sdk = aws::shared_config().await;
+        let dynamodb = aws_sdk_dynamodb::Client::new(&sdk);
+        let secrets = aws_sdk_secretsmanager::Client::new(&sdk);
+        let stores = Stores {
+            days: DynamoDays::new(dynamodb.clone(), &config.days_table),
+            archive: S3Archive::new(aws::s3(&sdk), &config.archive_bucket),
+            parked: ParkedTable::new(dynamodb, &config.parked_table),
+        };
+        let ledger = SecretLedger::new(secrets, &config.fabric_secret, SystemClock);
+        let publish = Publish::new(ledger, stores, SystemClock, &config);
+        let publish = &publish;
+        lambda_runtime::run(service_fn(move |event: LambdaEvent<SqsEvent>| async move {
+            let deadline = UnixMillis(i64::try_from(event.context.deadline).unwrap_or(i64::MAX));
+            let (response, metrics) = publish.handle(event.payload, deadline).await;
             metrics.emit(SystemClock.now());
             Ok::<_, Error>(response)
-        }
-    }))
-    .await
+        }))
+        .await
+    })?
 }

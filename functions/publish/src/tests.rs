@@ -1,243 +1,315 @@
-//! The function over stores in memory and the contract itself.
-
 use std::sync::{Arc, Mutex};
 
-use async_trait::async_trait;
-use vitro_cloud::CloudError;
-use vitro_cloud::batch::{BatchResponse, SqsEvent};
+use vitro_client::memory::{MemoryChannel, Trouble};
 use vitro_cloud::clock::FixedClock;
-use vitro_cloud::days::{DayBlock, DayRow, DayState, ObjectRef, Settlement};
+use vitro_cloud::config::Environment;
+use vitro_cloud::days::DayBlock;
 use vitro_cloud::memory::{Fuse, MemoryArchive, MemoryDays};
-use vitro_cloud::parked::Parked;
+use vitro_contract::Role;
 use vitro_contract::testing::{MemoryLedger, TestDay, TestDevice, client};
-use vitro_contract::{DayOutcome, DayView, Item, Role, calls};
-use vitro_ledger::{Failures, LedgerError};
+use vitro_ledger::TxValidationCode;
+use vitro_proof::BlockNumber;
 use vitro_proof::reconcile::Outcome;
-use vitro_proof::{DeviceId, LocalDay, UnixMillis};
 
-use crate::{LedgerPort, ParkedPort, PublishError, Published, Publisher};
+use super::*;
 
-/// The contract in memory, which can be away, and can lose the answer after the commit.
-#[derive(Clone, Default)]
-struct TestLedger(Arc<Mutex<TestLedgerState>>);
-
-#[derive(Default)]
-struct TestLedgerState {
-    ledger: Option<MemoryLedger>,
-    away: bool,
-    loses_answer: bool,
-    transactions: usize,
-}
-
-fn away() -> PublishError {
-    PublishError::Ledger(LedgerError::Unavailable { what: "a peer", failures: Failures::default() })
-}
-
-#[async_trait]
-impl LedgerPort for TestLedger {
-    async fn publish(&self, items: &[Item]) -> Result<Published, PublishError> {
-        let mut state = self.0.lock().unwrap();
-        if state.away {
-            return Err(away());
-        }
-        let call = calls::publish(items);
-        let ledger = state.ledger.as_mut().unwrap();
-        let simulation = ledger.simulate(&client(Role::Operator), call.function, &call.args)?;
-        let tx = simulation.tx_id.clone();
-        assert!(ledger.commit(&simulation));
-        state.transactions += 1;
-        if std::mem::take(&mut state.loses_answer) {
-            return Err(away());
-        }
-        Ok(Published { tx, verdicts: call.read(&simulation.response.payload)? })
-    }
-
-    async fn day(&self, thing: &DeviceId, day: LocalDay) -> Result<DayView, PublishError> {
-        let call = calls::day(thing, day);
-        let state = self.0.lock().unwrap();
-        Ok(state.ledger.as_ref().unwrap().ask(&client(Role::Operator), call.function, &call.args)?)
-    }
-}
+/// After the end of every day of the tests.
+const NOW: i64 = 1_768_000_000;
 
 #[derive(Clone, Default)]
-struct TestParked(Arc<Mutex<Vec<Parked>>>);
+struct MemoryParked(Arc<Mutex<Vec<Parked>>>);
 
 #[async_trait]
-impl ParkedPort for TestParked {
+impl Park for MemoryParked {
     async fn park(&self, parked: &Parked) -> Result<(), CloudError> {
         let mut rows = self.0.lock().unwrap();
-        if !rows.iter().any(|row| row.id == parked.id) {
+        if !rows.iter().any(|row| row.reason == parked.reason && row.id == parked.id) {
             rows.push(parked.clone());
         }
         Ok(())
     }
 }
 
-struct Fixture {
-    publisher: Publisher,
-    ledger: TestLedger,
-    parked: TestParked,
-    device: TestDevice,
+struct World {
+    channel: MemoryChannel,
+    days: MemoryDays,
+    archive: MemoryArchive,
+    parked: MemoryParked,
+    fuse: Fuse,
+    publish: Publish<MemoryChannel, MemoryDays, MemoryArchive, MemoryParked, FixedClock>,
 }
 
-impl Fixture {
-    fn new() -> Self {
-        let mut chain = MemoryLedger::configured(1_790_000_000).unwrap();
-        let device = TestDevice::new("dev-1", 1, "2026-03-01".parse().unwrap()).unwrap();
-        let call = calls::register_devices(&[device.entry.clone()]);
-        chain.submit(&client(Role::Operator), call.function, &call.args).unwrap();
-        let ledger = TestLedger::default();
-        ledger.0.lock().unwrap().ledger = Some(chain);
-        let parked = TestParked::default();
-        let fuse = Fuse::default();
-        let publisher = Publisher {
-            days: Box::new(MemoryDays::new(fuse.clone())),
-            archive: Box::new(MemoryArchive::new(fuse)),
-            ledger: Box::new(ledger.clone()),
-            parked: Box::new(parked.clone()),
-            clock: Box::new(FixedClock::new(UnixMillis(1_790_000_000_000))),
-            stack: "vitro-acme-test".into(),
-        };
-        Self { publisher, ledger, parked, device }
+fn world() -> World {
+    let channel = MemoryChannel::new(MemoryLedger::configured(NOW).unwrap(), client(Role::Operator));
+    let fuse = Fuse::default();
+    let (days, archive) = (MemoryDays::new(fuse.clone()), MemoryArchive::new(fuse.clone()));
+    let parked = MemoryParked::default();
+    let env = Environment::of(&[
+        ("VITRO_CUSTOMER", "acme"),
+        ("VITRO_STAGE", "dev"),
+        ("VITRO_DAYS_TABLE", "d"),
+        ("VITRO_PARKED_TABLE", "p"),
+        ("VITRO_ARCHIVE_BUCKET", "archive"),
+        ("VITRO_FABRIC_SECRET", "f"),
+    ]);
+    let stores = Stores { days: days.clone(), archive: archive.clone(), parked: parked.clone() };
+    let clock = FixedClock::new(UnixMillis(NOW * 1000));
+    let publish = Publish::new(channel.clone(), stores, clock, &Config::read(&env).unwrap());
+    World { channel, days, archive, parked, fuse, publish }
+}
+
+impl World {
+    async fn device(&self, name: &str, seed: u8) -> TestDevice {
+        let device = TestDevice::new(name, seed, "2026-01-02".parse().unwrap()).unwrap();
+        Client::new(self.channel.clone()).register_devices(std::slice::from_ref(&device.entry)).await.unwrap();
+        device
     }
 
-    /// A settled day as the night leaves it.
-    async fn settled(&mut self) -> (LocalDay, TestDay) {
-        let day = self.device.day();
-        let sealed = self.device.seal_day(Some(&"1.5".parse().unwrap())).unwrap();
-        self.write(day, &sealed).await;
-        (day, sealed)
+    /// What the night leaves of a day that was settled.
+    async fn settled(&self, day: &TestDay, number: u64) {
+        let (thing, local) = (day.account.thing.clone(), day.account.day);
+        let key = format!("blocks/{thing}/{number:010}.cbor");
+        let object = self.archive.put(&key, day.message.clone(), "application/cbor").await.unwrap();
+        let account = day.account.clone();
+        days::edit::<CloudError>(&self.days, &thing, local, |row| {
+            row.block = Some(DayBlock {
+                number: BlockNumber(number),
+                hash: day.hash,
+                object: object.clone(),
+                first: account.first,
+                count: account.count,
+                previous_daily: None,
+            });
+            row.account = Some(account.encode());
+            row.accounts += 1;
+            row.outcome = Some(Outcome::Matched);
+            row.state = DayState::Reconciled;
+            Ok(true)
+        })
+        .await
+        .unwrap();
     }
 
-    async fn write(&self, day: LocalDay, sealed: &TestDay) {
-        let mut row = DayRow::new(self.device.thing().clone(), day);
-        let account = &sealed.account;
-        let object = self.publisher.archive.put(&format!("blocks/{day}"), sealed.message.clone(), "").await.unwrap();
-        row.block = Some(DayBlock {
-            number: account.block.unwrap(),
-            hash: sealed.hash,
-            object,
-            first: account.first,
-            count: account.count,
-            previous_daily: None,
-        });
-        let nowhere = ObjectRef { key: "k".into(), version: "v".into() };
-        assert!(row.settle(&Settlement {
-            outcome: Outcome::Matched,
-            account: sealed.account.clone(),
-            detail: String::new(),
-            summary: nowhere.clone(),
-            raw: nowhere,
-            gaps: 0,
-        }));
-        assert!(self.publisher.days.write(&row).await.unwrap());
+    async fn handle(&self, tasks: &[(&str, &str)]) -> (Vec<String>, Metrics) {
+        let bodies: Vec<String> =
+            tasks.iter().map(|(thing, day)| serde_json::json!({ "thing": thing, "day": day }).to_string()).collect();
+        self.handle_bodies(&bodies).await
     }
 
-    async fn publish(&self, days: &[LocalDay]) -> BatchResponse {
-        let records: Vec<_> = days
+    async fn handle_bodies(&self, bodies: &[String]) -> (Vec<String>, Metrics) {
+        let records: Vec<_> = bodies
             .iter()
-            .map(|day| {
-                let body = serde_json::json!({"thing": self.device.thing(), "day": day}).to_string();
-                serde_json::json!({"messageId": day, "body": body})
-            })
+            .enumerate()
+            .map(|(index, body)| serde_json::json!({ "messageId": format!("m{index}"), "body": body }))
             .collect();
-        let event: SqsEvent = serde_json::from_value(serde_json::json!({ "Records": records })).unwrap();
-        self.publisher.handle(event).await.0
+        let event = serde_json::from_value(serde_json::json!({ "Records": records })).unwrap();
+        let (response, metrics) = self.publish.handle(event, UnixMillis((NOW + 120) * 1000)).await;
+        (response.batch_item_failures.into_iter().map(|failure| failure.item_identifier).collect(), metrics)
     }
 
-    async fn row(&self, day: LocalDay) -> DayRow {
-        self.publisher.days.get(self.device.thing(), day).await.unwrap().unwrap()
+    fn row(&self, thing: &str, day: &str) -> DayRow {
+        self.days.row(&thing.parse().unwrap(), day.parse().unwrap()).unwrap()
     }
+}
 
-    fn transactions(&self) -> usize {
-        self.ledger.0.lock().unwrap().transactions
+fn kwh(text: &str) -> vitro_proof::Decimal {
+    text.parse().unwrap()
+}
+
+#[tokio::test]
+async fn many_days_go_in_one_transaction() {
+    let world = world();
+    let mut tasks = Vec::new();
+    for name in ["dev-1", "dev-2", "dev-3"] {
+        let mut device = world.device(name, name.as_bytes()[4]).await;
+        for number in 0..2 {
+            let day = device.seal_day(Some(&kwh("3.0903"))).unwrap();
+            world.settled(&day, number).await;
+        }
+        // The newest first: the order of messages does not matter.
+        tasks.extend([(name, "2026-01-03"), (name, "2026-01-02")]);
+    }
+    let before = world.channel.submitted().len();
+    let (failed, metrics) = world.handle(&tasks).await;
+    assert!(failed.is_empty());
+    assert_eq!(world.channel.submitted().len() - before, 1);
+    assert!((metrics.total("DaysPublished") - 6.0).abs() < f64::EPSILON);
+    for (thing, day) in tasks {
+        let row = world.row(thing, day);
+        assert_eq!((row.state, row.parked.clone()), (DayState::Published, None));
+        let view = Client::new(world.channel.clone()).day(&row.thing, row.day).await.unwrap();
+        assert_eq!(Some(view.accounts[0].tx.clone()), row.tx);
+        assert_eq!(view.continuity, Some(vitro_contract::Continuity::Continues));
     }
 }
 
 #[tokio::test]
-async fn many_days_share_a_transaction_and_agree() {
-    let mut f = Fixture::new();
-    let mut days = Vec::new();
-    for _ in 0..5 {
-        days.push(f.settled().await.0);
-    }
-    days.reverse();
-    assert!(f.publish(&days).await.is_done());
-    assert_eq!(f.transactions(), 1);
-    for day in days {
-        let row = f.row(day).await;
-        let view = f.ledger.day(f.device.thing(), day).await.unwrap();
-        assert_eq!((row.state, view.outcome), (DayState::Published, DayOutcome::Agrees));
-        assert_eq!(row.tx.as_deref(), Some(view.accounts[0].tx.as_str()));
-    }
+async fn the_same_message_again_changes_nothing() {
+    let world = world();
+    let day = world.device("dev-1", 1).await.seal_day(Some(&kwh("1"))).unwrap();
+    world.settled(&day, 0).await;
+    world.handle(&[("dev-1", "2026-01-02")]).await;
+    let row = world.row("dev-1", "2026-01-02");
+    let (failed, metrics) = world.handle(&[("dev-1", "2026-01-02"), ("dev-1", "2026-01-02")]).await;
+    assert!(failed.is_empty());
+    assert!(metrics.total("DaysPublished").abs() < f64::EPSILON);
+    assert_eq!(world.row("dev-1", "2026-01-02"), row);
 }
 
 #[tokio::test]
-async fn a_day_published_once_is_not_published_again() {
-    let mut f = Fixture::new();
-    let (day, _) = f.settled().await;
-    assert!(f.publish(&[day, day]).await.is_done());
-    assert!(f.publish(&[day]).await.is_done());
-    assert_eq!(f.transactions(), 1);
-}
-
-#[tokio::test]
-async fn a_ledger_that_is_away_loses_nothing() {
-    let mut f = Fixture::new();
-    let (day, _) = f.settled().await;
-    f.ledger.0.lock().unwrap().away = true;
-    assert_eq!(f.publish(&[day]).await.batch_item_failures.len(), 1);
-    assert_eq!(f.row(day).await.state, DayState::Reconciled);
-    f.ledger.0.lock().unwrap().away = false;
-    assert!(f.publish(&[day]).await.is_done());
-    assert_eq!(f.row(day).await.state, DayState::Published);
-}
-
-#[tokio::test]
-async fn an_answer_lost_after_the_commit_keeps_the_first_transaction() {
-    let mut f = Fixture::new();
-    let (day, _) = f.settled().await;
-    f.ledger.0.lock().unwrap().loses_answer = true;
-    assert!(!f.publish(&[day]).await.is_done());
-    assert!(f.publish(&[day]).await.is_done());
-    let view = f.ledger.day(f.device.thing(), day).await.unwrap();
-    assert_eq!((view.accounts.len(), f.transactions()), (1, 2));
-    assert_eq!(f.row(day).await.tx.as_deref(), Some(view.accounts[0].tx.as_str()));
+async fn a_lost_answer_keeps_the_first_transaction() {
+    let world = world();
+    let day = world.device("dev-1", 1).await.seal_day(Some(&kwh("1"))).unwrap();
+    world.settled(&day, 0).await;
+    world.channel.trouble([Trouble::After(LedgerError::OutcomeUnknown { tx_id: "t".into() })]);
+    let (failed, _) = world.handle(&[("dev-1", "2026-01-02")]).await;
+    assert_eq!(failed, ["m0"]);
+    assert_eq!(world.row("dev-1", "2026-01-02").tx, None);
+    let first = Client::new(world.channel.clone()).day(&day.account.thing, day.account.day).await.unwrap();
+    let (failed, metrics) = world.handle(&[("dev-1", "2026-01-02")]).await;
+    assert!(failed.is_empty());
+    assert!((metrics.total("DaysPublished") - 1.0).abs() < f64::EPSILON);
+    assert_eq!(world.row("dev-1", "2026-01-02").tx, Some(first.accounts[0].tx.clone()));
 }
 
 #[tokio::test]
 async fn a_refused_day_is_parked_and_holds_nobody_up() {
-    let mut f = Fixture::new();
-    let (bad, sealed) = f.settled().await;
-    let (good, _) = f.settled().await;
-    let mut broken = sealed;
-    *broken.message.last_mut().unwrap() ^= 1;
-    let mut row = f.row(bad).await;
-    row.block.as_mut().unwrap().object =
-        f.publisher.archive.put("blocks/broken", broken.message.clone(), "").await.unwrap();
-    assert!(f.publisher.days.write(&row).await.unwrap());
-
-    assert!(f.publish(&[bad, good]).await.is_done());
-    let row = f.row(bad).await;
-    assert_eq!((row.state, row.parked.as_deref()), (DayState::Parked, Some("digest_mismatch")));
-    assert_eq!(f.row(good).await.state, DayState::Published);
-    // Again: parked once, and whatever an operator made of it stays.
-    assert!(f.publish(&[bad]).await.is_done());
-    let parked = f.parked.0.lock().unwrap();
-    assert_eq!(parked.iter().map(|row| row.reason.as_str()).collect::<Vec<_>>(), ["digest_mismatch"]);
+    let world = world();
+    let good = world.device("dev-1", 1).await.seal_day(Some(&kwh("1"))).unwrap();
+    // Nobody registered this one on the ledger.
+    let mut stranger = TestDevice::new("dev-2", 2, "2026-01-02".parse().unwrap()).unwrap();
+    let bad = stranger.seal_day(Some(&kwh("1"))).unwrap();
+    world.settled(&good, 0).await;
+    world.settled(&bad, 0).await;
+    for round in 0..2 {
+        let (failed, metrics) = world.handle(&[("dev-2", "2026-01-02"), ("dev-1", "2026-01-02")]).await;
+        assert!(failed.is_empty());
+        let once = if round == 0 { 1.0 } else { 0.0 };
+        assert!((metrics.of_reason("DaysParked", "unknown_device") - once).abs() < f64::EPSILON);
+    }
+    assert_eq!(world.row("dev-1", "2026-01-02").state, DayState::Published);
+    let row = world.row("dev-2", "2026-01-02");
+    assert_eq!((row.state, row.parked.as_deref()), (DayState::Parked, Some("unknown_device")));
+    let parked = world.parked.0.lock().unwrap().clone();
+    assert_eq!(parked.len(), 1);
+    assert_eq!(parked[0].object, Some(("archive".into(), "blocks/dev-2/0000000000.cbor".into())));
+    // The operator registers it and sends the message again.
+    Client::new(world.channel.clone()).register_devices(std::slice::from_ref(&stranger.entry)).await.unwrap();
+    world.handle(&[("dev-2", "2026-01-02")]).await;
+    assert_eq!(world.row("dev-2", "2026-01-02").state, DayState::Published);
+    assert_eq!(world.row("dev-2", "2026-01-02").parked, None);
 }
 
 #[tokio::test]
-async fn what_is_not_settled_is_left_alone() {
-    let f = Fixture::new();
-    assert!(f.publish(&["2026-03-01".parse().unwrap()]).await.is_done());
-    let event = serde_json::from_str::<SqsEvent>(r#"{"Records":[{"messageId":"m","body":"{}"}]}"#).unwrap();
-    assert_eq!(f.publisher.handle(event).await.0.batch_item_failures.len(), 1);
-    assert_eq!(f.transactions(), 0);
+async fn what_may_go_better_later_comes_again() {
+    let world = world();
+    let day = world.device("dev-1", 1).await.seal_day(Some(&kwh("1"))).unwrap();
+    world.settled(&day, 0).await;
+    let conflict = TxValidationCode::of(11);
+    for error in [
+        LedgerError::Unavailable { what: "no peer answers", failures: Default::default() },
+        LedgerError::Invalid { tx_id: "t".into(), block_number: 1, code: conflict },
+        LedgerError::NotOrdered { orderer: "o".into(), status: 503, info: "busy".into() },
+        LedgerError::Refused { status: 500, message: "forbidden: rc may not call this".into() },
+        LedgerError::Refused { status: 500, message: "access denied".into() },
+    ] {
+        world.channel.trouble([Trouble::Before(error)]);
+        let (failed, _) = world.handle(&[("dev-1", "2026-01-02")]).await;
+        assert_eq!(failed, ["m0"]);
+        assert_eq!(world.row("dev-1", "2026-01-02").state, DayState::Reconciled);
+    }
+    // Before the day is over by the ledger's rules, the verdict is one that may change.
+    world.channel.set_now(NOW - 30 * 86_400);
+    assert_eq!(world.handle(&[("dev-1", "2026-01-02")]).await.0, ["m0"]);
+    world.channel.set_now(NOW);
+    assert!(world.handle(&[("dev-1", "2026-01-02")]).await.0.is_empty());
 }
 
-#[test]
-fn a_profile_that_cannot_be_read_shows_no_secret() {
-    let error = crate::connect(r#"{"identity":{"key_pem":"-----BEGIN SECRET"#).err().unwrap();
-    assert!(!error.contains("BEGIN SECRET"), "{error}");
+#[tokio::test]
+async fn a_poisonous_day_is_found_by_halves() {
+    let world = world();
+    let mut tasks = Vec::new();
+    for (name, seed) in [("dev-1", 1), ("dev-2", 2), ("dev-3", 3), ("dev-4", 4)] {
+        let day = world.device(name, seed).await.seal_day(Some(&kwh("1"))).unwrap();
+        world.settled(&day, 0).await;
+        tasks.push((name, "2026-01-02"));
+    }
+    let poison = || Trouble::Before(LedgerError::Refused { status: 500, message: "malformed: a list of items".into() });
+    // All four, then dev-1 with dev-2, then dev-1 alone.
+    world.channel.trouble([poison(), poison(), poison()]);
+    let (failed, metrics) = world.handle(&tasks).await;
+    assert!(failed.is_empty());
+    assert!((metrics.total("DaysPublished") - 3.0).abs() < f64::EPSILON);
+    assert_eq!(world.row("dev-1", "2026-01-02").parked.as_deref(), Some("malformed"));
+}
+
+#[tokio::test]
+async fn a_missing_block_and_its_later_coming_are_two_accounts() {
+    let world = world();
+    let mut device = world.device("dev-1", 1).await;
+    let day = device.seal_day(Some(&kwh("1"))).unwrap();
+    let thing = day.account.thing.clone();
+    let missing = vitro_proof::Account { block: None, ..day.account.clone() };
+    days::edit::<CloudError>(&world.days, &thing, day.account.day, |row| {
+        row.account = Some(missing.encode());
+        row.accounts = 1;
+        row.outcome = Some(Outcome::Missing);
+        row.state = DayState::Reconciled;
+        Ok(true)
+    })
+    .await
+    .unwrap();
+    assert!(world.handle(&[("dev-1", "2026-01-02")]).await.0.is_empty());
+    let first = world.row("dev-1", "2026-01-02");
+    assert_eq!(first.state, DayState::Published);
+    world.settled(&day, 0).await;
+    assert!(world.handle(&[("dev-1", "2026-01-02")]).await.0.is_empty());
+    let view = Client::new(world.channel.clone()).day(&thing, day.account.day).await.unwrap();
+    assert_eq!(view.accounts.len(), 2);
+    assert_eq!(view.outcome, vitro_contract::DayOutcome::Agrees);
+    assert_ne!(world.row("dev-1", "2026-01-02").tx, first.tx);
+}
+
+#[tokio::test]
+async fn what_is_no_task_or_has_no_account_comes_again() {
+    let world = world();
+    let bodies = ["{}".to_owned(), r#"{"thing":"dev-9","day":"2026-01-02"}"#.to_owned()];
+    let (mut failed, _) = world.handle_bodies(&bodies).await;
+    failed.sort();
+    assert_eq!(failed, ["m0", "m1"]);
+}
+
+#[tokio::test]
+async fn a_kill_at_any_point_loses_nothing() {
+    for limit in 0.. {
+        let world = world();
+        let day = world.device("dev-1", 1).await.seal_day(Some(&kwh("1"))).unwrap();
+        world.settled(&day, 0).await;
+        world.fuse.set(Some(limit));
+        let (failed, _) = world.handle(&[("dev-1", "2026-01-02")]).await;
+        let survived = failed.is_empty();
+        world.fuse.set(None);
+        assert!(world.handle(&[("dev-1", "2026-01-02")]).await.0.is_empty());
+        let view = Client::new(world.channel.clone()).day(&day.account.thing, day.account.day).await.unwrap();
+        assert_eq!(view.accounts.len(), 1);
+        let row = world.row("dev-1", "2026-01-02");
+        assert_eq!((row.state, row.tx), (DayState::Published, Some(view.accounts[0].tx.clone())));
+        if survived {
+            assert!(limit > 4, "the fuse was passed at least at reading and writing");
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_transaction_begins_when_the_time_is_over() {
+    let world = world();
+    let day = world.device("dev-1", 1).await.seal_day(Some(&kwh("1"))).unwrap();
+    world.settled(&day, 0).await;
+    let body = serde_json::json!({ "thing": "dev-1", "day": "2026-01-02" }).to_string();
+    let event = serde_json::from_value(serde_json::json!({ "Records": [{ "messageId": "m", "body": body }] })).unwrap();
+    let before = world.channel.submitted().len();
+    let (response, _) = world.publish.handle(event, UnixMillis((NOW + 30) * 1000)).await;
+    assert_eq!(response.batch_item_failures.len(), 1);
+    assert_eq!(world.channel.submitted().len(), before);
 }

@@ -1,0 +1,222 @@
+//! The contract's functions as Rust functions. `docs/contract.md` lists them.
+
+use vitro_contract::{
+    Agreement, AgreementId, AgreementView, ChainView, DayView, DeviceApproval, DeviceEntry, DevicePage, DeviceView,
+    Item, Record, Roles, RolesStatus, Shard, StatementHead, StatementView, SummaryRow, Verdict,
+};
+use vitro_contract::{SummaryPage, is_query};
+use vitro_ledger::Committed;
+use vitro_proof::{DeviceId, Hash, LocalDay};
+
+use crate::channel::Channel;
+use crate::error::ClientError;
+
+/// A transaction's id with the contract's answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published<T> {
+    /// The transaction.
+    pub tx: String,
+    /// The block that holds it.
+    pub block: u64,
+    /// What the contract answered.
+    pub answer: T,
+}
+
+/// The contract behind a channel.
+#[derive(Clone, Debug)]
+pub struct Client<C>(C);
+
+impl<C: Channel> Client<C> {
+    /// The contract that `channel` leads to.
+    pub fn new(channel: C) -> Self {
+        Self(channel)
+    }
+
+    /// The channel itself.
+    pub fn channel(&self) -> &C {
+        &self.0
+    }
+
+    async fn ask<T: Record>(&self, function: &str, args: &[Vec<u8>]) -> Result<T, ClientError> {
+        debug_assert!(is_query(function), "{function} changes the ledger");
+        T::decode(&self.0.query(function, args).await?).map_err(ClientError::Answer)
+    }
+
+    async fn call<T: Record>(&self, function: &str, args: &[Vec<u8>]) -> Result<Published<T>, ClientError> {
+        debug_assert!(!is_query(function), "{function} changes nothing");
+        let Committed { tx_id, block_number, payload } = self.0.submit(function, args).await?;
+        let answer = T::decode(&payload).map_err(ClientError::Answer)?;
+        Ok(Published { tx: tx_id, block: block_number, answer })
+    }
+
+    /// Submits this party's word on who plays which role.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn configure(&self, roles: &Roles) -> Result<Published<RolesStatus>, ClientError> {
+        self.call("registry:configure", &[roles.encode()]).await
+    }
+
+    /// Who plays which role.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn roles(&self) -> Result<RolesStatus, ClientError> {
+        self.ask("registry:roles", &[]).await
+    }
+
+    /// Registers devices, all or none.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn register_devices(&self, entries: &[DeviceEntry]) -> Result<Published<DevicePage>, ClientError> {
+        let args: Vec<Vec<u8>> = entries.iter().map(Record::encode).collect();
+        self.call("registry:register_device", &args).await
+    }
+
+    /// Approves devices' entries, all or none.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn approve_devices(&self, list: &Vec<DeviceApproval>) -> Result<Published<DevicePage>, ClientError> {
+        self.call("registry:approve_devices", &[list.encode()]).await
+    }
+
+    /// One device.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn device(&self, thing: &DeviceId) -> Result<DeviceView, ClientError> {
+        self.ask("registry:device", &[bytes(thing)]).await
+    }
+
+    /// All devices, or those of a shard, page by page.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn devices(&self, shard: Option<&Shard>) -> Result<Vec<DeviceView>, ClientError> {
+        let shard = shard.map(bytes).unwrap_or_default();
+        let (mut devices, mut from) = (Vec::new(), Vec::new());
+        loop {
+            let page: DevicePage = self.ask("registry:devices", &[shard.clone(), from]).await?;
+            devices.extend(page.devices);
+            match page.next {
+                Some(next) => from = bytes(&next),
+                None => return Ok(devices),
+            }
+        }
+    }
+
+    /// Proposes an agreement.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn propose(&self, agreement: &Agreement) -> Result<Published<AgreementView>, ClientError> {
+        self.call("agreement:propose", &[agreement.encode()]).await
+    }
+
+    /// Approves an agreement by its hash.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn approve(&self, id: &AgreementId, hash: Hash) -> Result<Published<AgreementView>, ClientError> {
+        self.call("agreement:approve", &[bytes(id), bytes(&hash)]).await
+    }
+
+    /// The active agreement of an id.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn agreement(&self, id: &AgreementId) -> Result<AgreementView, ClientError> {
+        self.ask("agreement:get", &[bytes(id)]).await
+    }
+
+    /// All proposals of an id, or of all ids.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn agreements(&self, id: Option<&AgreementId>) -> Result<Vec<AgreementView>, ClientError> {
+        let args: Vec<Vec<u8>> = id.map(bytes).into_iter().collect();
+        self.ask("agreement:list", &args).await
+    }
+
+    /// Publishes items; gives a verdict for each, in their order.
+    ///
+    /// # Errors
+    /// [`ClientError`]; [`ClientError::Answer`] too if there is not a verdict an item.
+    pub async fn publish(&self, items: &Vec<Item>) -> Result<Published<Vec<Verdict>>, ClientError> {
+        self.call("data:publish", &[items.encode()]).await
+    }
+
+    /// What the ledger has of a device's day.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn day(&self, thing: &DeviceId, day: LocalDay) -> Result<DayView, ClientError> {
+        self.ask("data:day", &[bytes(thing), bytes(&day)]).await
+    }
+
+    /// A device's chain of blocks.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn chain(&self, thing: &DeviceId) -> Result<ChainView, ClientError> {
+        self.ask("data:chain", &[bytes(thing)]).await
+    }
+
+    /// An agreement's summaries over days, page by page.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn summaries(
+        &self,
+        id: &AgreementId,
+        from: LocalDay,
+        to: LocalDay,
+    ) -> Result<Vec<SummaryRow>, ClientError> {
+        let mut args = vec![bytes(id), bytes(&from), bytes(&to)];
+        let mut rows = Vec::new();
+        loop {
+            let page: SummaryPage = self.ask("data:summaries", &args).await?;
+            rows.extend(page.rows);
+            args.truncate(3);
+            match page.next {
+                Some(next) => args.push(next.into_bytes()),
+                None => return Ok(rows),
+            }
+        }
+    }
+
+    /// Closes a period, both days included. The same period again gives the same statement.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn close(
+        &self,
+        id: &AgreementId,
+        from: LocalDay,
+        to: LocalDay,
+    ) -> Result<Published<StatementView>, ClientError> {
+        self.call("billing:close", &[bytes(id), bytes(&from), bytes(&to)]).await
+    }
+
+    /// A statement by its id.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn statement(&self, id: Hash) -> Result<StatementView, ClientError> {
+        self.ask("billing:statement", &[bytes(&id)]).await
+    }
+
+    /// The closed periods of an agreement.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn statements(&self, id: &AgreementId) -> Result<Vec<StatementHead>, ClientError> {
+        self.ask("billing:statements", &[bytes(id)]).await
+    }
+}
+
+fn bytes(text: &impl ToString) -> Vec<u8> {
+    text.to_string().into_bytes()
+}
