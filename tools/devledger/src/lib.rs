@@ -31,7 +31,7 @@ pub use chain::Chain;
 pub use chaincode::{Answer, CallContext, Chaincode, Refusal, Simulation};
 pub use contract::VitroContract;
 pub use error::DevledgerError;
-pub use members::{Member, Role};
+pub use members::{Member, Members, NotMember, Role};
 pub use options::{BatchLimits, Options};
 pub use organizations::{Organization, PARTIES};
 pub use profiles::Addresses;

@@ -140,7 +140,7 @@ impl Member {
     ///
     /// # Errors
     /// [`NotMember::Expired`].
-    pub(crate) fn check_time(&self, now: i64) -> Result<(), NotMember> {
+    pub fn check_time(&self, now: i64) -> Result<(), NotMember> {
         if (self.valid_from..=self.valid_to).contains(&now) { Ok(()) } else { Err(NotMember::Expired) }
     }
 
@@ -148,7 +148,7 @@ impl Member {
     ///
     /// # Errors
     /// [`NotMember::BadSignature`].
-    pub(crate) fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), NotMember> {
+    pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), NotMember> {
         if !from_der(signature).is_some_and(|raw| is_low_s(&raw)) {
             return Err(NotMember::BadSignature);
         }

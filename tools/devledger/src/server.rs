@@ -46,7 +46,7 @@ pub struct Running {
 pub async fn start(options: &Options, chaincode: Arc<dyn Chaincode>) -> Result<Running, DevledgerError> {
     // tonic's server takes the process's provider; a second call of the same is no harm.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let folder = options.data_dir.clone();
+    let folder = std::path::absolute(&options.data_dir).map_err(DevledgerError::file(&options.data_dir))?;
     fs::create_dir_all(&folder).map_err(DevledgerError::file(&folder))?;
     let lock = lock(&folder)?;
     let ready_file = options.ready_file.clone().unwrap_or_else(|| folder.join("ready.json"));
