@@ -18,7 +18,7 @@
 
 `Installation` has the rest: names, boto3 clients, queues, `invoke`, `logs`, `metric`, `alarms`, and
 `environment()` for a child process such as `target/debug/vitro`. A message whose batch failed comes back after the
-queue's visibility timeout (minutes, as on AWS): `installation.set_visibility(2)` where a test waits for that.
+queue's visibility timeout (minutes, as on AWS): `installation.set_visibility(10)` where a test waits for that.
 
 Wait with `stack.wait.until(what, condition, timeout)`, never with a sleep. Whatever a killed test run leaves
 behind ends by itself: the emulator watches for the end of pytest's process.

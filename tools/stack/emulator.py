@@ -17,17 +17,20 @@ from stack import emf
 from stack.certificates import ServerIdentity
 
 WATCH_SECONDS = 5
+# An invocation takes 6 MB; ten messages of 128 KB in base64 are 1.8 MB, so a batch stops growing here.
+BATCH_BYTES = 4_000_000
 
 
 def adapt(mqtt: socket.socket, identity: ServerIdentity) -> None:
     """Applies every change; called before ministack serves."""
-    from ministack.services import cloudwatch, cloudwatch_logs, iot, lambda_svc
+    from ministack.services import cloudwatch, cloudwatch_logs, iot, lambda_svc, sqs
 
     _mqtt_on_loopback(iot, mqtt)
     _mqtt_requires_certificate(iot, identity)
     _alarms_by_dimensions(cloudwatch)
     _metrics_from_logs(cloudwatch, cloudwatch_logs)
     _metrics_of_every_invocation(lambda_svc)
+    _batches_of_any_size(sqs)
 
 
 def _require(module: ModuleType, *names: str) -> None:
@@ -138,6 +141,25 @@ def _metrics_of_every_invocation(lambda_svc: Any) -> None:
 
     lambda_svc._emit_lambda_metrics = count_throttles
     lambda_svc._emit_lambda_logs = log_and_count
+
+
+def _batches_of_any_size(sqs: Any) -> None:
+    """ministack hands a function at most ten messages; AWS as many as its event source mapping says."""
+    _require(sqs, "_receive_messages_for_esm")
+    receive_ten = sqs._receive_messages_for_esm
+
+    def receive(queue_url: str, wanted: int) -> list[dict[str, Any]]:
+        batch: list[dict[str, Any]] = []
+        size = 0
+        while len(batch) < wanted and size < BATCH_BYTES:
+            part = receive_ten(queue_url, wanted - len(batch))
+            if not part:
+                break
+            batch += part
+            size += sum(len(message["body"]) for message in part)
+        return batch
+
+    sqs._receive_messages_for_esm = receive
 
 
 async def watch_metrics(account: str, region: str) -> None:

@@ -79,7 +79,10 @@ class Installation:
         return sum(int(count) for count in counts.values())
 
     def set_visibility(self, seconds: int) -> None:
-        """Lets failed messages come back sooner than in production (a local shortcut, never in the template)."""
+        """Lets failed messages come back sooner than in production (a local shortcut, never in the template).
+
+        Longer than the slowest invocation, or messages that are still being worked on come twice.
+        """
         sqs = self.client("sqs")
         for queue in QUEUES:
             sqs.set_queue_attributes(QueueUrl=self.queue_url(queue), Attributes={"VisibilityTimeout": str(seconds)})
