@@ -285,3 +285,15 @@ fn a_foreign_authority_is_not_talked_to() {
     assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!((broker.connections(), broker.received().len()), (0, 0));
 }
+
+#[test]
+fn a_certificate_of_another_key_is_told_before_anything_is_sent() {
+    let authority = Authority::new();
+    let broker = Broker::start(&authority, |_| Reaction::Acknowledge);
+    let device = authority.device(broker.port);
+    std::fs::write(device.path().join("cert.pem"), authority.pem()).unwrap();
+    let output = replay(&device, &[]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("the certificate is not of the device's key"));
+    assert_eq!(broker.connections(), 0);
+}

@@ -118,13 +118,15 @@ impl Link {
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<(), DeviceError> {
         let mut pause = PAUSES.0;
         loop {
+            let (before, since) = (self.progress.borrow().acknowledged, Instant::now());
             let Err(error) = self.connection(&mut stop).await else { return Ok(()) };
-            let was_up = self.progress.borrow().connected;
+            // A broker that takes the connection and then none of the messages is not asked four times a second.
+            let was_good = self.progress.borrow().acknowledged > before || since.elapsed() > PAUSES.1;
             self.progress.send_modify(|progress| progress.connected = false);
             if !error.retryable() {
                 return Err(error);
             }
-            pause = if was_up { PAUSES.0 } else { (pause * 2).min(PAUSES.1) };
+            pause = if was_good { PAUSES.0 } else { (pause * 2).min(PAUSES.1) };
             let wait = jittered(pause)?;
             tracing::warn!(wait_ms = wait.as_millis(), "connection: {error}");
             tokio::select! {

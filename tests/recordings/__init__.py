@@ -1,0 +1,1 @@
+"""The recordings that are carried, and what makes them."""
