@@ -211,6 +211,15 @@ fn as_text<S: Serializer>(code: &TxValidationCode, serializer: S) -> Result<S::O
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn reading_never_panics(payload: Vec<u8>, signature: Vec<u8>) {
+            let envelope = Envelope { payload, signature };
+            let _ = BlockTransaction::read(&envelope, TxValidationCode::Valid);
+        }
+    }
 
     #[test]
     fn a_header_is_hashed_as_asn1() {

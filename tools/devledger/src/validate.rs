@@ -205,3 +205,85 @@ fn conflicts(state: &State, pending: &Pending, rwset: &KvRwSet) -> Result<(), Co
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chaincode::Simulation;
+    use proptest::prelude::*;
+
+    /// A call that reads keys and a range and writes what it saw into keys.
+    #[derive(Clone, Debug)]
+    struct Call {
+        reads: Vec<u8>,
+        range: Option<(u8, u8)>,
+        writes: Vec<(u8, bool)>,
+    }
+
+    fn key(number: u8) -> String {
+        format!("k{number}")
+    }
+
+    fn run(call: &Call, tag: usize, state: &State) -> KvRwSet {
+        let mut simulation = Simulation::new(state);
+        let mut seen = format!("{tag}");
+        for number in &call.reads {
+            seen.push_str(&format!("{:?}", simulation.get(&key(*number))));
+        }
+        if let Some((start, end)) = call.range {
+            seen.push_str(&format!("{:?}", simulation.range(&key(start), &key(end))));
+        }
+        for (number, deletes) in &call.writes {
+            if *deletes {
+                simulation.delete(&key(*number));
+            } else {
+                simulation.put(&key(*number), seen.clone().into_bytes());
+            }
+        }
+        let results = TxReadWriteSet::decode(&simulation.results("c")[..]).unwrap();
+        KvRwSet::decode(&results.ns_rwset[0].rwset[..]).unwrap()
+    }
+
+    fn call() -> impl Strategy<Value = Call> {
+        let keys = 0_u8..6;
+        let reads = prop::collection::vec(keys.clone(), 0..3);
+        let range = prop::option::of((keys.clone(), keys.clone()));
+        let writes = prop::collection::vec((keys, any::<bool>()), 0..3);
+        (reads, range, writes).prop_map(|(reads, range, writes)| Call { reads, range, writes })
+    }
+
+    proptest! {
+        /// Calls simulated at once against one state and found valid in their order have done what they would have done one after
+        /// another.
+        #[test]
+        fn what_is_valid_is_as_if_run_in_order(blocks in prop::collection::vec(prop::collection::vec(call(), 1..6), 1..4)) {
+            let mut state = State::default();
+            for (block, calls) in (0_u64..).zip(blocks) {
+                let simulated: Vec<_> = calls.iter().enumerate().map(|(tag, call)| run(call, tag, &state)).collect();
+                let base = state.clone();
+                let mut pending = Pending::new();
+                for (tag, (call, rwset)) in calls.iter().zip(simulated).enumerate() {
+                    if conflicts(&base, &pending, &rwset).is_err() {
+                        continue;
+                    }
+                    prop_assert_eq!(&run(call, tag, &state).writes, &rwset.writes);
+                    let version = Version { block_num: block, tx_num: tag as u64 };
+                    for write in &rwset.writes {
+                        let value = (!write.is_delete).then(|| write.value.clone());
+                        pending.insert(write.key.clone(), (value, version));
+                    }
+                    state.apply(&rwset.writes, version);
+                }
+            }
+        }
+
+        #[test]
+        fn garbage_is_judged_and_never_panics(envelopes in prop::collection::vec(any::<Vec<u8>>(), 0..4)) {
+            let members = Members::new(std::iter::empty()).unwrap();
+            let rules = Rules { members: &members, channel: "c", chaincode: "v" };
+            let verdicts = rules.judge(1, &envelopes, &State::default(), |_| false);
+            prop_assert_eq!(verdicts.len(), envelopes.len());
+            prop_assert!(verdicts.iter().all(|verdict| verdict.code != Code::Valid));
+        }
+    }
+}

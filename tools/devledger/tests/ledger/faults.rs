@@ -132,3 +132,19 @@ async fn no_orderer_means_not_submitted_and_the_next_orderer_is_tried() {
     profile.orderers.push(alive);
     connect(&profile).submit("put", &args(["a", "1"])).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outcome_that_cannot_be_known_says_so_and_can_be_asked_for_later() {
+    let network = Network::start().await;
+    let mut profile = network.profile("operator");
+    let proxy = Proxy::before(&profile.orderers[0].address).await;
+    profile.orderers[0].address.clone_from(&proxy.address);
+    let ledger = connect(&profile);
+    ledger.submit("add", &args(["n"])).await.unwrap();
+    proxy.set(Mode::Die);
+    let error = ledger.submit("add", &args(["n"])).await.unwrap_err();
+    assert!(error.retryable());
+    let LedgerError::OutcomeUnknown { tx_id } = error else { panic!("{error}") };
+    assert_eq!(ledger.outcome(&tx_id).await.unwrap(), None);
+    assert_eq!(network.client().query("get", &args(["n"])).await.unwrap(), b"1");
+}

@@ -131,6 +131,9 @@ pub(crate) enum Mode {
     LoseRequest = 1,
     /// Ends the connection when the server answers something, once.
     LoseAnswer = 2,
+    /// Ends the connection when the client sends something, and every later one.
+    Die = 3,
+    Dead = 4,
 }
 
 impl Proxy {
@@ -147,6 +150,9 @@ impl Proxy {
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let proxy = serving.clone();
+                if proxy.mode.load(Ordering::SeqCst) == Mode::Dead as u8 {
+                    continue;
+                }
                 let target = target.clone();
                 tokio::spawn(async move {
                     let Ok(server) = TcpStream::connect(target).await else { return };
@@ -169,8 +175,11 @@ impl Proxy {
     async fn pump(&self, mut from: impl AsyncReadExt + Unpin, mut to: impl AsyncWriteExt + Unpin, loses: Mode) {
         let mut buffer = vec![0; 1 << 16];
         while let Ok(count @ 1..) = from.read(&mut buffer).await {
-            let lose = self.mode.compare_exchange(loses as u8, Mode::Pass as u8, Ordering::SeqCst, Ordering::SeqCst);
-            if lose.is_ok() {
+            let turns = |from: Mode, to: Mode| {
+                let order = Ordering::SeqCst;
+                self.mode.compare_exchange(from as u8, to as u8, order, order).is_ok()
+            };
+            if turns(loses, Mode::Pass) || (loses == Mode::LoseRequest && turns(Mode::Die, Mode::Dead)) {
                 self.lost.fetch_add(1, Ordering::SeqCst);
                 return;
             }
