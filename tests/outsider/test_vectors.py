@@ -154,6 +154,20 @@ def test_pack(vector: Any) -> None:
     assert max(times, default=None) == vector["newest"]
 
 
+def test_every_fault_has_a_vector() -> None:
+    told = {code for vector in PACKS["vectors"] for code in vector["codes"]}
+    packs = "unreadable_pack too_many_records foreign_name unknown_sensor unit_mismatch no_value several_values"
+    values = "not_a_number number_out_of_range sum_only relative_time bad_time duplicate_record"
+    assert told == {*packs.split(), *values.split()}
+    # `encrypted`, `outside_day` and `decrease` need more than a pack: they are in summaries.json.
+    told = {vector["reason"] for vector in load("invalid-envelopes")["vectors"]}
+    forms = "not_an_envelope too_large trailing_bytes wrong_algorithm unknown_header wrong_kind bad_content_type"
+    assert told == set(forms.split())
+    told = {vector["reason"] for vector in load("refused-blocks")["vectors"]} - told - {"bad_signature"}
+    blocks = "not_a_block block_other_device digest_mismatch bad_day_length not_contiguous broken_chain bad_opening"
+    assert told == {*blocks.split(), "bad_summaries"}, "fork and bad_label are told by the cloud, which knows more"
+
+
 @cases("summaries")
 def test_summaries(vector: Any) -> None:
     days = load("summaries")

@@ -45,6 +45,35 @@ fn on_every_envelope_of_the_vectors() {
     }
 }
 
+#[test]
+#[cfg(feature = "aws-lc")]
+fn on_every_block_of_the_vectors_and_on_what_the_outsider_signed() {
+    use vitro_proof::block::BlockMessage;
+    use vitro_proof::crypto::AwsLcKey;
+
+    let (chain, refused, outsider) = (load("chain.json"), load("refused-blocks.json"), load("outsider.json"));
+    let ours = load("keys.json")["keys"][0]["public"].clone();
+    let sets = [(&chain["vectors"], &ours), (&refused["vectors"], &ours), (&outsider["chain"], &outsider["public"])];
+    let mut opened = 0;
+    for (vectors, public) in sets {
+        let key: PublicKey = public.as_str().unwrap().parse().unwrap();
+        let (pure, fast) = (P256Key::new(&key).unwrap(), AwsLcKey::new(&key).unwrap());
+        for vector in vectors.as_array().unwrap() {
+            let Ok(message) = BlockMessage::decode(&un(&vector["message"])) else { continue };
+            let thing = if public == &ours { "dev-1" } else { "outsider-1" }.parse().unwrap();
+            let verdict = message.open(&thing, &fast);
+            assert_eq!(verdict, message.open(&thing, &pure));
+            opened += u32::from(verdict.is_ok());
+        }
+    }
+    assert!(opened >= 7, "the blocks of both chains open");
+    for vector in outsider["envelopes"].as_array().unwrap() {
+        let bytes = un(&vector["envelope"]);
+        let envelope = vitro_proof::Envelope::parse(&bytes).unwrap();
+        assert!(verdict(&un(&outsider["public"]), &envelope.sig_structure(), envelope.signature()));
+    }
+}
+
 mod random {
     use proptest::prelude::*;
     use vitro_proof::Signer;
