@@ -56,14 +56,17 @@ pub fn is_silent(last: UnixMillis, now: UnixMillis, limit_minutes: u32) -> bool 
 pub async fn look(watch: &dyn Watch, now: UnixMillis, limit_minutes: u32) -> Result<Pulsed, CloudError> {
     let mut pulsed = Pulsed { now: now.0, ..Pulsed::default() };
     let before = UnixMillis(now.0.saturating_sub(i64::from(limit_minutes) * 60_000));
+    // Open gaps first: those that are opened below are told once.
+    for shard in LIVE_SHARDS..2 * LIVE_SHARDS {
+        for device in watch.quiet(shard, UnixMillis(i64::MAX)).await? {
+            pulsed.checked += 1;
+            check(watch, device, now, limit_minutes, &mut pulsed, false).await?;
+        }
+    }
     for shard in 0..LIVE_SHARDS {
         for device in watch.quiet(shard, before).await? {
             pulsed.checked += 1;
             check(watch, device, now, limit_minutes, &mut pulsed, true).await?;
-        }
-        for device in watch.quiet(LIVE_SHARDS + shard, UnixMillis(i64::MAX)).await? {
-            pulsed.checked += 1;
-            check(watch, device, now, limit_minutes, &mut pulsed, false).await?;
         }
     }
     pulsed.gaps.sort_by(|a, b| a.device.cmp(&b.device));
