@@ -26,10 +26,13 @@ def quiet(installation: Installation) -> Installation:
 
 
 @pytest.fixture(scope="module")
-def customers(new_stack: Callable[..., StackInfo]) -> dict[str, Installation]:
+def customers(new_stack: Callable[..., StackInfo], bare_template: Path) -> dict[str, Installation]:
     """Two customers on one stack that enforces every policy."""
     info = new_stack(auth=True, ledger=False)
-    return {customer: quiet(Installation.deploy(info, Deployment(customer, "test"))) for customer in ("acme", "globex")}
+    return {
+        customer: quiet(Installation.deploy(info, Deployment(customer, "test", template=bare_template)))
+        for customer in ("acme", "globex")
+    }
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +169,7 @@ def test_the_archive_keeps_what_it_has(customers: dict[str, Installation]) -> No
         s3.delete_object(Bucket=installation.archive, Key="blocks/x", VersionId=version)
 
 
-def test_deploying_again_changes_nothing(customers: dict[str, Installation]) -> None:
+def test_deploying_again_changes_nothing(customers: dict[str, Installation], bare_template: Path) -> None:
     before = customers["globex"]
-    again = Installation.deploy(before.info, Deployment("globex", "test"))
+    again = Installation.deploy(before.info, Deployment("globex", "test", template=bare_template))
     assert again == before

@@ -51,8 +51,8 @@ def test_rows_may_repeat_the_row_above() -> None:
     ]
 
 
-def test_the_picture_shows_what_was_measured(installation: Installation, tmp_path: Path) -> None:
-    cloudwatch = installation.client("cloudwatch")
+def test_the_picture_shows_what_was_measured(bare: Installation, tmp_path: Path) -> None:
+    cloudwatch = bare.client("cloudwatch")
     now = dt.datetime.now(dt.UTC)
     for minutes, value in ((1, 2.0), (20, 1.0)):
         cloudwatch.put_metric_data(
@@ -60,14 +60,14 @@ def test_the_picture_shows_what_was_measured(installation: Installation, tmp_pat
             MetricData=[
                 {
                     "MetricName": "StatementsIssued",
-                    "Dimensions": [{"Name": "Stack", "Value": installation.prefix}],
+                    "Dimensions": [{"Name": "Stack", "Value": bare.prefix}],
                     "Timestamp": now - dt.timedelta(minutes=minutes),
                     "Value": value,
                 }
             ],
         )
-    dashboard = read(installation.info, installation.prefix, now - dt.timedelta(hours=1), now)
-    (series,) = [s for w in dashboard.widgets for s in w.series if s.label == "statements issued"]
+    dashboard = read(bare.info, bare.prefix, now - dt.timedelta(hours=1), now)
+    (series,) = [s for w in dashboard.widgets for s in w.series if s.label == "statements"]
     assert total(series, "Sum") == 3.0
     picture = tmp_path / "dashboard.png"
     render(dashboard, picture)
@@ -75,13 +75,13 @@ def test_the_picture_shows_what_was_measured(installation: Installation, tmp_pat
     assert set(dashboard.alarms.values()) <= {"OK", "ALARM", "INSUFFICIENT_DATA"}
 
 
-def test_an_alarm_rings_for_its_own_customer_and_stops(installation: Installation) -> None:
+def test_an_alarm_rings_for_its_own_customer_and_stops(bare: Installation) -> None:
     # Somebody else's gap is none of ours.
-    for owner, value in (("vitro-somebody-else", 1.0), (installation.prefix, 0.0)):
-        installation.client("cloudwatch").put_metric_data(
+    for owner, value in (("vitro-somebody-else", 1.0), (bare.prefix, 0.0)):
+        bare.client("cloudwatch").put_metric_data(
             Namespace="Vitro",
             MetricData=[
                 {"MetricName": "DaysParked", "Dimensions": [{"Name": "Stack", "Value": owner}], "Value": value}
             ],
         )
-    wait.until("the alarm to be evaluated", lambda: installation.alarms()["days-parked"] == "OK", 30)
+    wait.until("the alarm to be evaluated", lambda: bare.alarms()["days-parked"] == "OK", 30)

@@ -9,18 +9,18 @@ from stack import Installation, wait
 SCHEDULES = {"deadline": "summarize", "heartbeat": "heartbeat", "bill": "bill"}
 
 
-def starts(installation: Installation, function: str) -> int:
+def starts(bare: Installation, function: str) -> int:
     """How often a function was invoked."""
-    return sum(line.startswith("START") for line in installation.logs(function))
+    return sum(line.startswith("START") for line in bare.logs(function))
 
 
-def test_schedules_wake_their_functions(installation: Installation, unique: Callable[[str], str]) -> None:
-    scheduler = installation.client("scheduler")
-    before = {function: starts(installation, function) for function in SCHEDULES.values()}
+def test_schedules_wake_their_functions(bare: Installation, unique: Callable[[str], str]) -> None:
+    scheduler = bare.client("scheduler")
+    before = {function: starts(bare, function) for function in SCHEDULES.values()}
     for schedule, function in SCHEDULES.items():
-        found = scheduler.get_schedule(Name=installation.name(schedule))
+        found = scheduler.get_schedule(Name=bare.name(schedule))
         assert found["State"] == "ENABLED"
-        assert found["Target"]["Arn"].endswith(f":function:{installation.name(function)}")
+        assert found["Target"]["Arn"].endswith(f":function:{bare.name(function)}")
         # Nobody can turn the emulator's clock, so a copy of the schedule is due at once.
         scheduler.create_schedule(
             Name=unique(schedule),
@@ -30,4 +30,4 @@ def test_schedules_wake_their_functions(installation: Installation, unique: Call
             ActionAfterCompletion="DELETE",
         )
     for function, count in before.items():
-        wait.until(f"{function} to be woken", lambda f=function, n=count: starts(installation, f) > n, 40, 0.5)
+        wait.until(f"{function} to be woken", lambda f=function, n=count: starts(bare, f) > n, 40, 0.5)

@@ -22,6 +22,8 @@ class Deployment:
     customer: str = "acme"
     stage: str = "dev"
     parameters: Mapping[str, str] = field(default_factory=dict)
+    template: Path = REPO / "template.yaml"
+    """The functions' packages are looked for beside it, below `target/lambda/`."""
 
     @property
     def name(self) -> str:
@@ -37,7 +39,7 @@ class Deployment:
 
 def deploy(info: StackInfo, deployment: Deployment) -> dict[str, str]:
     """Runs `sam deploy`, applies the local additions, and returns the stack's outputs."""
-    _check_built()
+    _check_built(deployment.template.parent)
     bucket = f"vitro-deploy-{info.account}-{info.region}"
     s3 = aws.client(info, "s3")
     if bucket not in {found["Name"] for found in s3.list_buckets()["Buckets"]}:
@@ -52,15 +54,15 @@ def deploy(info: StackInfo, deployment: Deployment) -> dict[str, str]:
     return aws.outputs(info, deployment.name)
 
 
-def _check_built() -> None:
-    missing = [name for name in FUNCTIONS if not (REPO / "target/lambda" / name / "bootstrap").exists()]
+def _check_built(root: Path) -> None:
+    missing = [name for name in FUNCTIONS if not (root / "target/lambda" / name / "bootstrap").exists()]
     if missing:
         raise StackError(f"not built: {', '.join(missing)}; run `make build`")
 
 
 def _sam_deploy(info: StackInfo, deployment: Deployment, bucket: str) -> None:
     argv = [str(REPO / ".venv/sam/bin/sam"), "deploy"]
-    argv += ["--template-file", str(REPO / "template.yaml"), "--stack-name", deployment.name]
+    argv += ["--template-file", str(deployment.template), "--stack-name", deployment.name]
     argv += ["--region", info.region, "--s3-bucket", bucket, "--s3-prefix", deployment.name]
     argv += ["--capabilities", "CAPABILITY_NAMED_IAM", "--no-progressbar"]
     argv += ["--no-confirm-changeset", "--no-fail-on-empty-changeset", "--no-resolve-s3"]
