@@ -264,11 +264,21 @@ impl<S: Store, C: Clock> Ingest<S, C> {
             Ok(known) => known,
             Err(error) => return results.fail(index, error),
         };
+        if known.iter().any(|known| known.pending.is_none()) {
+            self.registry.stored(&opened.device, number);
+        }
         let verdict = decide::number(leaf, received, closed, known);
+        let signature = *opened.envelope.signature();
+        let this = Known { leaf, signature, received, pending: Some(index) };
         if let Verdict::Refuse(refusal) = verdict {
             let first = known.iter().find(|known| Some(known.leaf) == refusal.contradicts());
             let after = first.and_then(|known| known.pending);
-            return plan.refused.push(Refused { after, ..self.apart(opened, &registered, leaf, refusal) });
+            let device = opened.device.clone();
+            let refused = Refused { after, ..self.apart(opened, &registered, leaf, refusal) };
+            if matches!(refused.keep, Keep::Evidence(_)) {
+                lookups.note(&device, number, this);
+            }
+            return plan.refused.push(refused);
         }
         if verdict == Verdict::Duplicate {
             return results.done(index, Done::Duplicate);
@@ -282,8 +292,7 @@ impl<S: Store, C: Clock> Ingest<S, C> {
             plan.signs.push(Sign::of(&reading));
             return;
         }
-        let signature = *opened.envelope.signature();
-        lookups.note(&opened.device, number, Known { leaf, signature, received, pending: Some(index) });
+        lookups.note(&opened.device, number, this);
         plan.storing.push(reading);
     }
 
