@@ -1,15 +1,228 @@
-//! Closes billing periods: the contract draws the statement, this function archives it.
+//! Closes billing periods on the ledger and archives their statements.
 //!
-//! No amount is computed here. Called for one period it closes that; called by the schedule it closes every period that ended more than
-//! [`GRACE_DAYS`] ago, so that days which are still being healed are not missed. Both can run again: a period closes once.
+//! What is owed is computed by the contract from published days; nothing is computed here. The same period again gives the same
+//! statement, so the function may run twice, and what a run leaves undone the next one does.
 #![forbid(unsafe_code)]
+// The SDK nests futures deeper than the compiler follows by default.
+#![recursion_limit = "256"]
 
-mod biller;
-mod due;
-mod ledger;
+mod config;
+pub mod periods;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use vitro_client::{Channel, Client, ClientError};
+use vitro_cloud::archive::{Archive, CBOR, JSON, PutOnce};
+use vitro_cloud::config::StackName;
+use vitro_cloud::metrics::Metrics;
+use vitro_cloud::{Clock, CloudError};
+use vitro_contract::{AgreementId, Record, StatementView};
+use vitro_proof::{Hash, LocalDay};
+
+pub use config::Config;
+
+/// The most periods that one scheduled run closes: each is a transaction of a few seconds.
+const MOST_A_RUN: usize = 20;
+
+/// What the function is called with.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum Input {
+    /// Close this period, both days included.
+    Close(CloseInput),
+    /// Close every period that has ended: what the schedule sends.
+    Ended(EndedInput),
+}
+
+/// A period by name.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CloseInput {
+    /// The agreement.
+    pub agreement: AgreementId,
+    /// The first day.
+    pub from: LocalDay,
+    /// The last day.
+    pub to: LocalDay,
+}
+
+/// Nothing: `{}`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EndedInput {}
+
+/// What the function answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Answer {
+    /// Of one period.
+    One(Issued),
+    /// Of a scheduled run.
+    Many {
+        /// The statements, in the order in which they were drawn.
+        statements: Vec<Issued>,
+    },
+}
+
+/// A statement that is on the ledger and in the archive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Issued {
+    /// Its id: the hash of its bytes.
+    pub statement: Hash,
+    /// The agreement.
+    pub agreement: AgreementId,
+    /// The first day.
+    pub from: LocalDay,
+    /// The last day.
+    pub to: LocalDay,
+    /// What is owed, in minor units of the currency.
+    pub total: i64,
+    /// The currency, ISO 4217.
+    pub currency: String,
+    /// How many decimal digits the currency's minor unit has.
+    pub digits: u64,
+    /// The sum of the metered quantities.
+    pub quantity: String,
+    /// How many lines it has.
+    pub lines: usize,
+    /// How many entries of days that are not billed.
+    pub unbilled: usize,
+    /// The transaction that closed the period.
+    pub tx: String,
+    /// The statement's bytes in the archive.
+    pub key: String,
+}
+
+/// Why a period was not closed.
+#[derive(Debug, Error)]
+pub enum BillError {
+    /// The contract refused, or the ledger is away.
+    #[error(transparent)]
+    Ledger(#[from] ClientError),
+    /// The archive did not take the statement.
+    #[error(transparent)]
+    Cloud(#[from] CloudError),
+    /// Some of a scheduled run's periods were not closed; the others were.
+    #[error("{failed} of {all} periods were not closed; the first: {first}")]
+    Some {
+        /// How many failed.
+        failed: usize,
+        /// How many there were.
+        all: usize,
+        /// Why the first one failed.
+        first: Box<BillError>,
+    },
+}
+
+impl BillError {
+    /// Whether the same call may succeed later.
+    #[must_use]
+    pub fn retryable(&self) -> bool {
+        match self {
+            Self::Ledger(error) => error.retryable(),
+            Self::Cloud(error) => error.retryable(),
+            Self::Some { first, .. } => first.retryable(),
+        }
+    }
+}
+
+/// The key of a statement's bytes; the view for people lies beside it, ending in `json`.
+#[must_use]
+pub fn statement_key(view: &StatementView, ending: &str) -> String {
+    let statement = &view.statement;
+    format!("statements/{}/{}_{}.{ending}", statement.agreement, statement.from, statement.to)
+}
+
+/// The function.
+pub struct Bill<L, A, C> {
+    ledger: Client<L>,
+    archive: A,
+    clock: C,
+    stack: String,
+}
+
+impl<L: Channel, A: Archive, C: Clock> Bill<L, A, C> {
+    /// The function over its ledger and archive.
+    pub fn new(ledger: L, archive: A, clock: C, stack: &StackName) -> Self {
+        Self { ledger: Client::new(ledger), archive, clock, stack: stack.to_string() }
+    }
+
+    /// Closes what the input asks for.
+    pub async fn handle(&self, input: &Input) -> (Result<Answer, BillError>, Metrics) {
+        let mut metrics = Metrics::new(&self.stack);
+        let answer = match input {
+            Input::Close(CloseInput { agreement, from, to }) => {
+                self.close(agreement, *from, *to, &mut metrics).await.map(Answer::One)
+            }
+            Input::Ended(EndedInput {}) => self.close_ended(&mut metrics).await,
+        };
+        (answer, metrics)
+    }
+
+    async fn close(
+        &self,
+        agreement: &AgreementId,
+        from: LocalDay,
+        to: LocalDay,
+        metrics: &mut Metrics,
+    ) -> Result<Issued, BillError> {
+        let view = self.ledger.close(agreement, from, to).await?.answer;
+        let key = statement_key(&view, "cbor");
+        // The bytes whose hash is the id; they hold no time, so any run would write the same.
+        let stored = self.archive.put_once(&key, view.statement.encode(), CBOR).await?;
+        let json = serde_json::to_vec_pretty(&view)
+            .map_err(|e| CloudError::BadMessage { what: "statement", detail: e.to_string() })?;
+        self.archive.put_once(&statement_key(&view, "json"), json, JSON).await?;
+        let statement = &view.statement;
+        if matches!(stored, PutOnce::Stored(_)) {
+            metrics.count("StatementsIssued", 1);
+            tracing::info!(statement = %view.id, %agreement, %from, %to, total = statement.total, tx = %view.tx, "issued");
+        }
+        Ok(Issued {
+            statement: view.id,
+            agreement: agreement.clone(),
+            from,
+            to,
+            total: statement.total,
+            currency: statement.currency.code.clone(),
+            digits: statement.currency.digits,
+            quantity: statement.quantity.to_string(),
+            lines: statement.lines.len(),
+            unbilled: statement.unbilled.len(),
+            tx: view.tx.clone(),
+            key,
+        })
+    }
+
+    /// Closes the periods that have ended, of every active agreement. One that fails holds no other up.
+    async fn close_ended(&self, metrics: &mut Metrics) -> Result<Answer, BillError> {
+        let mut due = Vec::new();
+        if let Some(last) = periods::settled(self.clock.now()) {
+            for view in self.ledger.agreements(None).await?.into_iter().filter(|view| view.active) {
+                let closed = self.ledger.statements(&view.agreement.id).await?;
+                let ended = periods::ended(&view.agreement, &closed, last);
+                due.extend(ended.into_iter().map(|(from, to)| (view.agreement.id.clone(), from, to)));
+            }
+        }
+        due.truncate(MOST_A_RUN);
+        let mut statements = Vec::new();
+        let mut failures = Vec::new();
+        for (agreement, from, to) in &due {
+            match self.close(agreement, *from, *to, metrics).await {
+                Ok(issued) => statements.push(issued),
+                Err(error) => {
+                    tracing::error!(%agreement, %from, %to, %error, "a period was not closed");
+                    failures.push(error);
+                }
+            }
+        }
+        let failed = failures.len();
+        match failures.into_iter().next() {
+            Some(first) => Err(BillError::Some { failed, all: due.len(), first: Box::new(first) }),
+            None => Ok(Answer::Many { statements }),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests;
-
-pub use biller::{Answer, Biller, Request, Shown};
-pub use due::{GRACE_DAYS, due};
-pub use ledger::{BillError, FabricLedger, LedgerPort};

@@ -4,34 +4,28 @@
 #![recursion_limit = "256"]
 
 use lambda_runtime::{Error, LambdaEvent, service_fn};
-use vitro_bill::{Biller, FabricLedger, Request};
+use vitro_bill::{Bill, Config, Input};
+use vitro_client::SecretLedger;
 use vitro_cloud::archive::S3Archive;
-use vitro_cloud::clock::{Clock, SystemClock};
+use vitro_cloud::clock::SystemClock;
 use vitro_cloud::config::Environment;
-use vitro_cloud::{aws, logging};
+use vitro_cloud::{Clock, aws, logging};
 
 fn main() -> Result<(), Error> {
     logging::init();
-    aws::block_on(run())?
-}
-
-async fn run() -> Result<(), Error> {
-    let env = Environment::process();
-    let config = aws::shared_config().await;
-    let secrets = aws_sdk_secretsmanager::Client::new(&config);
-    let biller = Biller {
-        ledger: Box::new(FabricLedger::new(secrets, env.required("VITRO_FABRIC_SECRET")?)),
-        archive: Box::new(S3Archive::new(aws::s3(&config), env.required("VITRO_ARCHIVE_BUCKET")?)),
-        clock: Box::new(SystemClock),
-        stack: env.stack()?.to_string(),
-    };
-    lambda_runtime::run(service_fn(|event: LambdaEvent<Request>| {
-        let biller = &biller;
-        async move {
-            let (answer, metrics) = biller.handle(event.payload).await;
+    let config = Config::read(&Environment::process())?;
+    aws::block_on(async {
+        let sdk = aws::shared_config().await;
+        let secrets = aws_sdk_secretsmanager::Client::new(&sdk);
+        let archive = S3Archive::new(aws::s3(&sdk), &config.archive_bucket);
+        let ledger = SecretLedger::new(secrets, &config.fabric_secret, SystemClock);
+        let bill = Bill::new(ledger, archive, SystemClock, &config.stack);
+        let bill = &bill;
+        lambda_runtime::run(service_fn(move |event: LambdaEvent<Input>| async move {
+            let (answer, metrics) = bill.handle(&event.payload).await;
             metrics.emit(SystemClock.now());
-            answer.map_err(Error::from)
-        }
-    }))
-    .await
+            answer.map_err(|error| Error::from(vitro_cloud::batch::chain(&error)))
+        }))
+        .await
+    })?
 }

@@ -39,6 +39,19 @@ impl ClientError {
         }
     }
 
+    /// Whether what was asked for is not on the ledger.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        match self {
+            Self::Refused { code, .. } => matches!(
+                code.as_str(),
+                "unknown_device" | "unknown_agreement" | "agreement_not_active" | "unknown_day" | "unknown_statement"
+            ),
+            Self::Ledger(error) => matches!(error, LedgerError::NotFound(_)),
+            Self::Answer(_) | Self::Profile(_) => false,
+        }
+    }
+
     /// The contract's code, where it refused.
     #[must_use]
     pub fn code(&self) -> Option<&str> {

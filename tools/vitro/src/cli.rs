@@ -2,7 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{ca, command_key, days, device, quarantine, readings};
+use crate::commands::{ca, command_key, days, device, ledger, quarantine, readings};
 
 /// Vitro's operator: authorities, devices, keys; what was stored, refused and agreed on.
 #[derive(Debug, Parser)]
@@ -55,6 +55,8 @@ pub enum Command {
     /// What was refused or parked
     #[command(subcommand)]
     Quarantine(quarantine::QuarantineCommand),
+    /// The ledger, as the party that a connection profile names
+    Ledger(ledger::LedgerArgs),
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ pub mod ca;
 pub mod command_key;
 pub mod days;
 pub mod device;
+pub mod ledger;
 pub mod quarantine;
 pub mod readings;
 
@@ -33,6 +34,7 @@ pub async fn run(cli: Cli, out: &mut dyn Write) -> Result<(), CliError> {
         Command::Days(args) => days::list(&args, &Session::open(&global).await?, out).await,
         Command::Day(args) => days::show(&args, &Session::open(&global).await?, out).await,
         Command::Quarantine(command) => quarantine::run(&command, &Session::open(&global).await?, out).await,
+        Command::Ledger(args) => ledger::run(args, &global, out).await,
         Command::CommandKey(command) => command_key::run(&command, &Session::open(&global).await?, out).await,
     }
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use aws_sdk_iot::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use thiserror::Error;
+use vitro_client::ClientError;
 use vitro_cloud::CloudError;
 use vitro_proof::ProofError;
 
@@ -49,6 +50,9 @@ pub enum CliError {
     /// One of the stack's stores refused or did not answer.
     #[error(transparent)]
     Cloud(#[from] CloudError),
+    /// The ledger refused or did not answer.
+    #[error(transparent)]
+    Ledger(#[from] ClientError),
     /// AWS refused or did not answer.
     #[error("{call}: {detail}")]
     Aws {
@@ -117,6 +121,7 @@ impl CliError {
     pub fn retryable(&self) -> bool {
         match self {
             Self::Aws { retryable, .. } => *retryable,
+            Self::Ledger(error) => error.retryable(),
             Self::Cloud(error) => error.retryable() && !matches!(error, CloudError::NotFound(_)),
             _ => false,
         }
@@ -128,6 +133,7 @@ impl CliError {
         match self {
             Self::Usage(_) => 2,
             Self::NotFound(_) | Self::Cloud(CloudError::NotFound(_)) => 3,
+            Self::Ledger(error) if error.is_not_found() => 3,
             error if error.retryable() => 75,
             _ => 1,
         }

@@ -1,0 +1,351 @@
+//! `vitro ledger`: each party's own way to the ledger. A party's profile with its key stays on its own machine; only `put-secret`
+//! sends one to AWS, the operator's.
+
+mod agreement_file;
+mod print;
+mod registry;
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use vitro_client::{Client, Published};
+use vitro_contract::{AgreementId, MspId, Roles, Shard};
+use vitro_ledger::{ConnectionProfile, Ledger};
+use vitro_proof::{DeviceId, Hash, LocalDay};
+
+use crate::cli::Global;
+use crate::error::CliError;
+use crate::files;
+use crate::output;
+use crate::session::Session;
+
+/// `vitro ledger` with its own flags.
+#[derive(Debug, Args)]
+pub struct LedgerArgs {
+    /// Connection profile of the calling party: where the network is, and as whom to speak (JSON, readable by its owner alone)
+    #[arg(long, global = true, env = "VITRO_LEDGER_PROFILE", value_name = "FILE")]
+    pub profile: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do on the ledger.
+    #[command(subcommand)]
+    pub command: LedgerCommand,
+}
+
+/// What to do on the ledger.
+#[derive(Debug, Subcommand)]
+pub enum LedgerCommand {
+    /// How far the chain is, and who plays which role
+    Status,
+    /// Show a block of the chain
+    Block {
+        /// Its number
+        number: u64,
+    },
+    /// Show a transaction
+    Transaction {
+        /// Its id
+        id: String,
+    },
+    /// Submit this party's word on who plays which role; in force when all four said the same (admin)
+    ConfigureRoles(RolesArgs),
+    /// Register devices on the ledger as the AWS registry has them (operator)
+    RegisterDevice {
+        /// Thing names
+        #[arg(required = true)]
+        things: Vec<DeviceId>,
+    },
+    /// Approve devices: their entries are shown, and the hashes of exactly these are approved (admin of RC, DV)
+    ApproveDevices(ApproveDevicesArgs),
+    /// List devices on the ledger
+    Devices {
+        /// Only this shard
+        #[arg(long)]
+        shard: Option<Shard>,
+    },
+    /// Show a device and its chain of blocks
+    Device {
+        /// Thing name
+        thing: DeviceId,
+    },
+    /// Propose an agreement that is written in TOML or JSON (admin)
+    Propose {
+        /// The agreement
+        file: PathBuf,
+    },
+    /// Approve an agreement that was proposed (admin)
+    Approve {
+        /// Its id
+        id: AgreementId,
+        /// Hash of what is approved; needed if several were proposed under the id
+        #[arg(long)]
+        hash: Option<Hash>,
+        /// File with the agreement as this party understands it: approve only if it is the same
+        #[arg(long, value_name = "FILE", conflicts_with = "hash")]
+        file: Option<PathBuf>,
+    },
+    /// Show the proposals of an agreement, or of all
+    Agreement {
+        /// Its id
+        id: Option<AgreementId>,
+    },
+    /// Query an agreement's summaries over days, both included
+    Summaries(PeriodArgs),
+    /// Show what the ledger has of a device's day
+    Day {
+        /// Thing name
+        thing: DeviceId,
+        /// Local day of the site, YYYY-MM-DD
+        day: LocalDay,
+    },
+    /// Close a period, both days included: the statement is drawn (operator)
+    Close(PeriodArgs),
+    /// List the closed periods of an agreement
+    Statements {
+        /// The agreement's id
+        id: AgreementId,
+    },
+    /// Show a statement
+    Statement {
+        /// Its id: 64 hexadecimal digits
+        id: Hash,
+    },
+    /// Store the operator's profile in Secrets Manager, where the functions read it
+    PutSecret,
+}
+
+/// Which MSP plays which role.
+#[derive(Debug, Args)]
+pub struct RolesArgs {
+    /// MSP of the operator
+    #[arg(long, default_value = "OperatorMSP")]
+    pub operator: MspId,
+    /// MSP of resource consumption
+    #[arg(long, default_value = "RcMSP")]
+    pub rc: MspId,
+    /// MSP of data verification
+    #[arg(long, default_value = "DvMSP")]
+    pub dv: MspId,
+    /// MSP of the service provider
+    #[arg(long, default_value = "SpMSP")]
+    pub sp: MspId,
+}
+
+/// Which devices are approved.
+#[derive(Debug, Args)]
+pub struct ApproveDevicesArgs {
+    /// Thing names
+    pub things: Vec<DeviceId>,
+    /// Every device of a shard that this party has not approved yet
+    #[arg(long, conflicts_with = "things", required_unless_present = "things")]
+    pub shard: Option<Shard>,
+}
+
+/// An agreement and days, both included.
+#[derive(Debug, Args)]
+pub struct PeriodArgs {
+    /// The agreement's id
+    pub id: AgreementId,
+    /// First local day, YYYY-MM-DD
+    #[arg(long)]
+    pub from: LocalDay,
+    /// Last local day, YYYY-MM-DD
+    #[arg(long)]
+    pub to: LocalDay,
+}
+
+/// A transaction's answer as it is printed in JSON.
+#[derive(Serialize)]
+struct Done<T> {
+    transaction: String,
+    block: u64,
+    answer: T,
+}
+
+impl<T> From<Published<T>> for Done<T> {
+    fn from(published: Published<T>) -> Self {
+        Self { transaction: published.tx, block: published.block, answer: published.answer }
+    }
+}
+
+/// Where results go, and in which form.
+struct Screen<'a> {
+    out: &'a mut dyn Write,
+    json: bool,
+}
+
+impl Screen<'_> {
+    /// Prints a value: as JSON, or by `text`.
+    fn show<T: Serialize>(
+        &mut self,
+        value: &T,
+        text: impl FnOnce(&mut dyn Write, &T) -> Result<(), CliError>,
+    ) -> Result<(), CliError> {
+        if self.json { output::json(self.out, value) } else { text(self.out, value) }
+    }
+
+    /// Prints what a transaction did.
+    fn done<T: Serialize>(
+        &mut self,
+        published: Published<T>,
+        text: impl FnOnce(&mut dyn Write, &T) -> Result<(), CliError>,
+    ) -> Result<(), CliError> {
+        let done = Done::from(published);
+        if self.json {
+            return output::json(self.out, &done);
+        }
+        text(self.out, &done.answer)?;
+        output::line(self.out, &format!("transaction  {} in block {}", done.transaction, done.block))
+    }
+}
+
+/// Runs a command on the ledger.
+///
+/// # Errors
+/// [`CliError`].
+pub async fn run(args: LedgerArgs, global: &Global, out: &mut dyn Write) -> Result<(), CliError> {
+    let path = args
+        .profile
+        .as_ref()
+        .ok_or_else(|| CliError::Usage("name the party's connection profile with --profile".into()))?;
+    let text = files::read_secret(path)?;
+    let profile = ConnectionProfile::from_json(&text).map_err(|e| CliError::malformed(path.display().to_string(), e))?;
+    let mut screen = Screen { out, json: args.json };
+    if matches!(args.command, LedgerCommand::PutSecret) {
+        return put_secret(&text, &profile, &Session::open(global).await?, &mut screen).await;
+    }
+    let ledger = Ledger::from_profile(&profile).map_err(vitro_client::ClientError::from)?;
+    let client = Client::new(ledger);
+    match args.command {
+        LedgerCommand::Status => status(&client, &mut screen).await,
+        LedgerCommand::Block { number } => {
+            let block = client.channel().block(number).await.map_err(vitro_client::ClientError::from)?;
+            screen.show(&block, |out, block| print::block(out, block))
+        }
+        LedgerCommand::Transaction { id } => {
+            let found = client.channel().transaction(&id).await.map_err(vitro_client::ClientError::from)?;
+            screen.show(&found, |out, found| print::transaction(out, found))
+        }
+        LedgerCommand::ConfigureRoles(roles) => {
+            let roles = Roles { operator: roles.operator, rc: roles.rc, dv: roles.dv, sp: roles.sp };
+            let published = client.configure(&roles).await?;
+            screen.done(published, |out, status| print::roles(out, status))
+        }
+        LedgerCommand::RegisterDevice { things } => {
+            registry::register(&client, &things, &Session::open(global).await?, &mut screen).await
+        }
+        LedgerCommand::ApproveDevices(args) => {
+            registry::approve(&client, &args, &profile.identity.msp, &mut screen).await
+        }
+        LedgerCommand::Devices { shard } => {
+            screen.show(&client.devices(shard.as_ref()).await?, |out, devices| print::devices(out, devices))
+        }
+        LedgerCommand::Device { thing } => registry::show(&client, &thing, &mut screen).await,
+        LedgerCommand::Propose { file } => {
+            let published = client.propose(&agreement_file::read(&file)?).await?;
+            screen.done(published, |out, view| print::agreement(out, view))
+        }
+        LedgerCommand::Approve { id, hash, file } => approve(&client, &id, hash, file, &mut screen).await,
+        LedgerCommand::Agreement { id } => {
+            let views = client.agreements(id.as_ref()).await?;
+            if let (true, Some(id)) = (views.is_empty(), &id) {
+                return Err(CliError::NotFound(format!("nothing was proposed under {id}")));
+            }
+            screen.show(&views, |out, views| views.iter().try_for_each(|view| print::agreement(out, view)))
+        }
+        LedgerCommand::Summaries(period) => {
+            let rows = client.summaries(&period.id, period.from, period.to).await?;
+            screen.show(&rows, |out, rows| print::summaries(out, rows))
+        }
+        LedgerCommand::Day { thing, day } => {
+            screen.show(&client.day(&thing, day).await?, |out, view| print::day(out, view))
+        }
+        LedgerCommand::Close(period) => {
+            let published = client.close(&period.id, period.from, period.to).await?;
+            screen.done(published, |out, view| print::statement(out, view))
+        }
+        LedgerCommand::Statements { id } => {
+            screen.show(&client.statements(&id).await?, |out, heads| print::statements(out, heads))
+        }
+        LedgerCommand::Statement { id } => {
+            screen.show(&client.statement(id).await?, |out, view| print::statement(out, view))
+        }
+        // Done above, before a ledger was needed.
+        LedgerCommand::PutSecret => Ok(()),
+    }
+}
+
+/// How far the chain is, and the roles.
+#[derive(Serialize)]
+struct Status {
+    chain: vitro_ledger::ChainInfo,
+    roles: vitro_contract::RolesStatus,
+}
+
+async fn status(client: &Client<Ledger>, screen: &mut Screen<'_>) -> Result<(), CliError> {
+    let chain = client.channel().chain_info().await.map_err(vitro_client::ClientError::from)?;
+    let status = Status { chain, roles: client.roles().await? };
+    screen.show(&status, |out, status| {
+        output::line(out, &format!("blocks    {}", status.chain.height))?;
+        output::line(out, &format!("newest    {}", status.chain.current_block_hash))?;
+        print::roles(out, &status.roles)
+    })
+}
+
+/// Approves the one proposal of an id, the one with the hash, or the one that the party's own file describes.
+async fn approve(
+    client: &Client<Ledger>,
+    id: &AgreementId,
+    hash: Option<Hash>,
+    file: Option<PathBuf>,
+    screen: &mut Screen<'_>,
+) -> Result<(), CliError> {
+    let wanted = match file {
+        Some(file) => Some(agreement_file::read(&file)?.hash()),
+        None => hash,
+    };
+    let mut proposals = client.agreements(Some(id)).await?;
+    proposals.retain(|view| wanted.is_none_or(|hash| view.hash == hash));
+    let hash = match (proposals.as_slice(), wanted) {
+        ([one], _) => one.hash,
+        ([], None) => return Err(CliError::NotFound(format!("nothing was proposed under {id}"))),
+        ([], Some(hash)) => {
+            return Err(CliError::Refused(format!("no proposal under {id} has the hash {hash}; nothing was approved")));
+        }
+        (several, _) => {
+            let hashes: Vec<String> = several.iter().map(|view| view.hash.to_string()).collect();
+            return Err(CliError::Usage(format!("several were proposed; name one by --hash: {}", hashes.join(", "))));
+        }
+    };
+    let published = client.approve(id, hash).await?;
+    screen.done(published, |out, view| print::agreement(out, view))
+}
+
+/// Stores a profile with its key in the operator's secret. A party's own profile is refused by its role, where the ledger knows it.
+async fn put_secret(
+    text: &str,
+    profile: &ConnectionProfile,
+    session: &Session,
+    screen: &mut Screen<'_>,
+) -> Result<(), CliError> {
+    let ledger = Ledger::from_profile(profile).map_err(vitro_client::ClientError::from)?;
+    let roles = Client::new(ledger).roles().await?;
+    if let Some(roles) = roles.in_force
+        && roles.operator.as_str() != profile.identity.msp
+    {
+        return Err(CliError::Refused(format!(
+            "this is a profile of {}, and only the operator's ({}) belongs in the operator's account",
+            profile.identity.msp, roles.operator
+        )));
+    }
+    let name = session.stack.resource("fabric");
+    let put = session.secrets().put_secret_value().secret_id(&name).secret_string(text).send().await;
+    let put = put.map_err(|e| CliError::aws("PutSecretValue", &e))?;
+    let stored = serde_json::json!({
+        "secret": name, "version": put.version_id, "msp": profile.identity.msp, "channel": profile.channel,
+    });
+    screen.show(&stored, |out, _| output::line(out, &format!("stored  {name} ({})", profile.identity.msp)))
+}

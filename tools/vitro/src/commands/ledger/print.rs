@@ -1,0 +1,203 @@
+//! The ledger's answers for people.
+
+use std::io::Write;
+
+use vitro_contract::{AgreementView, DayView, DeviceView, RolesStatus, StatementHead, StatementView, SummaryRow, Tariff};
+use vitro_ledger::{Block, ProcessedTransaction};
+use vitro_proof::summary::Figures;
+
+use crate::error::CliError;
+use crate::instant::show_seconds;
+use crate::output::{line, table};
+
+type Shown = Result<(), CliError>;
+
+fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
+    let all: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
+    if all.is_empty() { "-".into() } else { all.join(", ") }
+}
+
+fn short(hash: &impl ToString) -> String {
+    hash.to_string().chars().take(16).collect()
+}
+
+/// The roles.
+pub(super) fn roles(out: &mut dyn Write, status: &RolesStatus) -> Shown {
+    let state = match &status.in_force {
+        Some(roles) => {
+            format!("operator {}, rc {}, dv {}, sp {}", roles.operator, roles.rc, roles.dv, roles.sp)
+        }
+        None => format!("not in force yet; agreed so far: {}", list(&status.agreed)),
+    };
+    line(out, &format!("roles     {state}"))
+}
+
+/// A block.
+pub(super) fn block(out: &mut dyn Write, block: &Block) -> Shown {
+    line(out, &format!("block     {}", block.number))?;
+    line(out, &format!("hash      {}", hex::encode(&block.hash)))?;
+    line(out, &format!("previous  {}", hex::encode(&block.previous_hash)))?;
+    line(out, &format!("data      {}", if block.data_hash_matches { "matches its hash" } else { "DOES NOT MATCH ITS HASH" }))?;
+    let rows: Vec<Vec<String>> = block
+        .transactions
+        .iter()
+        .map(|tx| {
+            let function = if tx.function.is_empty() { tx.kind.clone() } else { tx.function.clone() };
+            vec![
+                short(&tx.tx_id),
+                function,
+                tx.creator_msp.clone(),
+                tx.code.name().to_owned(),
+                show_seconds(tx.timestamp),
+            ]
+        })
+        .collect();
+    table(out, &["TRANSACTION", "FUNCTION", "BY", "VERDICT", "TIME"], &rows)
+}
+
+/// A transaction.
+pub(super) fn transaction(out: &mut dyn Write, found: &ProcessedTransaction) -> Shown {
+    let tx = &found.transaction;
+    for (name, value) in [
+        ("transaction", tx.tx_id.clone()),
+        ("block", found.block_number.to_string()),
+        ("verdict", tx.code.name().to_owned()),
+        ("function", tx.function.clone()),
+        ("by", tx.creator_msp.clone()),
+        ("time", show_seconds(tx.timestamp)),
+    ] {
+        line(out, &format!("{name:<12} {value}"))?;
+    }
+    Ok(())
+}
+
+/// Devices.
+pub(super) fn devices(out: &mut dyn Write, devices: &[DeviceView]) -> Shown {
+    let rows: Vec<Vec<String>> = devices
+        .iter()
+        .map(|view| {
+            vec![
+                view.entry.thing.to_string(),
+                view.entry.metering_point.to_string(),
+                view.entry.shard.to_string(),
+                list(view.approvals.iter().map(|approval| approval.role)),
+                if view.counts { "yes" } else { "no" }.to_owned(),
+                short(&view.hash),
+            ]
+        })
+        .collect();
+    table(out, &["DEVICE", "METERING POINT", "SHARD", "APPROVED BY", "COUNTS", "ENTRY"], &rows)
+}
+
+/// An agreement.
+pub(super) fn agreement(out: &mut dyn Write, view: &AgreementView) -> Shown {
+    let agreement = &view.agreement;
+    let Tariff::PerUnit(tariff) = &agreement.tariff;
+    let points = agreement.points.as_ref().map_or_else(|| "all of the shard".into(), list);
+    let until = agreement.term.to.map_or_else(|| "open".to_owned(), |to| to.to_string());
+    let payees = agreement.payees.iter().map(|payee| format!("{} {}", payee.role, payee.share));
+    for (name, value) in [
+        ("agreement", format!("{} ({})", agreement.id, if view.active { "active" } else { "not active" })),
+        ("hash", view.hash.to_string()),
+        ("covers", format!("{}: {points}", agreement.shard)),
+        ("price", format!("{} {} per {} of {}", tariff.price, agreement.currency.code, tariff.unit, tariff.sensor)),
+        ("term", format!("{} to {until}, by {}", agreement.term.from, agreement.term.period)),
+        ("payment", format!("{} pays {}", agreement.payer, list(payees))),
+        ("approved by", list(view.approvals.iter().map(|approval| approval.role))),
+    ] {
+        line(out, &format!("{name:<12} {value}"))?;
+    }
+    Ok(())
+}
+
+/// Summaries.
+pub(super) fn summaries(out: &mut dyn Write, rows: &[SummaryRow]) -> Shown {
+    let mut cells = Vec::new();
+    for row in rows {
+        let front = |sensor: String, figure: String| {
+            vec![
+                row.day.to_string(),
+                row.thing.to_string(),
+                row.point.to_string(),
+                row.outcome.to_string(),
+                row.continuity.map_or_else(|| "-".into(), |continuity| continuity.to_string()),
+                sensor,
+                figure,
+            ]
+        };
+        if row.summaries.is_empty() {
+            cells.push(front("-".into(), "-".into()));
+        }
+        for summary in &row.summaries {
+            let figure = match &summary.figures {
+                Some(Figures::Counter { increase, .. }) => format!("{increase} {}", summary.unit),
+                Some(Figures::Gauge { min, max, .. }) => format!("{min} to {max} {}", summary.unit),
+                None => "no values".into(),
+            };
+            cells.push(front(summary.sensor.to_string(), figure));
+        }
+    }
+    table(out, &["DAY", "DEVICE", "METERING POINT", "OUTCOME", "CHAIN", "SENSOR", "FIGURE"], &cells)
+}
+
+/// A day.
+pub(super) fn day(out: &mut dyn Write, view: &DayView) -> Shown {
+    let block = view.block.as_ref().map(|block| format!("{} {} by transaction {}", block.number, block.hash, block.tx));
+    let continuity = view.continuity.map_or_else(|| "-".into(), |continuity| continuity.to_string());
+    line(out, &format!("day       {} {}", view.thing, view.day))?;
+    line(out, &format!("outcome   {} (chain: {continuity})", view.outcome))?;
+    line(out, &format!("block     {}", block.unwrap_or_else(|| "-".into())))?;
+    for account in &view.accounts {
+        line(out, &format!("account   by transaction {} at {}", account.tx, show_seconds(account.time)))?;
+    }
+    Ok(())
+}
+
+/// Closed periods.
+pub(super) fn statements(out: &mut dyn Write, heads: &[StatementHead]) -> Shown {
+    let rows: Vec<Vec<String>> = heads
+        .iter()
+        .map(|head| {
+            vec![
+                head.from.to_string(),
+                head.to.to_string(),
+                head.currency.show(head.total),
+                head.lines.to_string(),
+                head.unbilled.to_string(),
+                head.id.to_string(),
+            ]
+        })
+        .collect();
+    table(out, &["FROM", "TO", "TOTAL", "LINES", "UNBILLED", "STATEMENT"], &rows)
+}
+
+/// A statement.
+pub(super) fn statement(out: &mut dyn Write, view: &StatementView) -> Shown {
+    let statement = &view.statement;
+    let currency = &statement.currency;
+    line(out, &format!("statement    {}", view.id))?;
+    line(out, &format!("agreement    {}, {} to {}", statement.agreement, statement.from, statement.to))?;
+    let rows: Vec<Vec<String>> = statement
+        .lines
+        .iter()
+        .map(|item| {
+            vec![
+                item.day.to_string(),
+                item.point.to_string(),
+                item.thing.to_string(),
+                format!("{} {}", item.quantity, item.unit),
+                item.amount.to_string(),
+                format!("{} {}", item.block, short(&item.hash)),
+            ]
+        })
+        .collect();
+    table(out, &["DAY", "METERING POINT", "DEVICE", "QUANTITY", "AMOUNT", "BLOCK"], &rows)?;
+    for left in &statement.unbilled {
+        line(out, &format!("not billed   {} to {}  {}  {}", left.from, left.to, left.point, left.reason))?;
+    }
+    line(out, &format!("total        {} ({} exactly)", currency.show(statement.total), statement.exact))?;
+    for share in &statement.shares {
+        line(out, &format!("share        {} pays {} {}", statement.payer, share.role, currency.show(share.amount)))?;
+    }
+    line(out, &format!("closed by    {}", view.tx))
+}
