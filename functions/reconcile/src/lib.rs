@@ -11,6 +11,6 @@ pub mod handler;
 pub mod intake;
 pub mod ports;
 pub mod refusal;
-mod reply;
+pub mod reply;
 pub mod settle;
 pub mod verdict;

@@ -1,4 +1,5 @@
 //! Blocks and replies as they come in: what is accepted, what waits, what is refused and by which reason code.
+#![allow(clippy::unwrap_used, clippy::panic)] // a failure here is a failed test
 
 mod support;
 
@@ -79,7 +80,8 @@ async fn the_chain_never_forks() {
     // ... and only the block that it names can come before it.
     let twisted = {
         let mut site = Site::new();
-        (site.live(0, 5), site.live(1, 5));
+        site.live(0, 5);
+        site.live(1, 5);
         site.live_twisted(2, 5, &|block| block.bytes += 1)
     };
     assert_eq!(take(&cloud, &twisted).await, Taken::Refused("broken_chain"));
@@ -103,7 +105,7 @@ async fn a_waiting_block_that_does_not_fit_frees_its_number() {
 
 #[tokio::test]
 async fn each_fault_has_its_reason() {
-    let twists: [(&str, &dyn Fn(&mut Block)); 6] = [
+    let twists: [(&str, support::Twist<'_>); 6] = [
         ("bad_label", &|block| block.zone = "UTC".parse().unwrap()),
         ("bad_label", &|block| block.day = day(7)),
         ("bad_label", &|block| {

@@ -1,5 +1,5 @@
 //! A site with one device, and a cloud in memory that both functions of the night run on.
-#![allow(dead_code, unreachable_pub)] // each test binary uses its part
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)] // each test binary uses its part
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
