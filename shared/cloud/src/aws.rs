@@ -7,13 +7,19 @@ use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, SdkConfig};
+use aws_config::{BehaviorVersion, ConfigLoader, SdkConfig};
 
 /// Attempts of one call, the first included. What still fails goes back to its queue, which tries again later.
 pub const ATTEMPTS: u32 = 3;
 
 /// Loads region, credentials and endpoint from the environment, with our retries and timeouts.
 pub async fn shared_config() -> SdkConfig {
+    bounded(aws_config::defaults(BehaviorVersion::latest())).load().await
+}
+
+/// Our retries and timeouts, for a configuration that is loaded some other way.
+#[must_use]
+pub fn bounded(loader: ConfigLoader) -> ConfigLoader {
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(Duration::from_secs(2))
         .operation_attempt_timeout(Duration::from_secs(5))
@@ -23,7 +29,7 @@ pub async fn shared_config() -> SdkConfig {
         .with_max_attempts(ATTEMPTS)
         .with_initial_backoff(Duration::from_millis(100))
         .with_max_backoff(Duration::from_secs(1));
-    aws_config::defaults(BehaviorVersion::latest()).retry_config(retries).timeout_config(timeouts).load().await
+    loader.retry_config(retries).timeout_config(timeouts)
 }
 
 /// A client of S3. Against another endpoint than AWS's own, the bucket stands in the path: a local server has no name a bucket.

@@ -1,0 +1,66 @@
+//! A whole message (rule event in JSON, base64, envelope, signature, leaf, records) beside raw verification by aws-lc-rs.
+
+// A benchmark that cannot start has nothing better to do than to say so.
+#![allow(clippy::expect_used)]
+
+mod support;
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use criterion::Criterion;
+use vitro_cloud::admission;
+use vitro_cloud::rule_event::RuleEvent;
+use vitro_proof::crypto::AwsLcKey;
+use vitro_proof::{DeviceId, Kind, SensorTable, Signer, summary};
+
+use support::{NOON, Raw, body, envelope, in_turns, is_test, micros, signer, table};
+
+const DEVICE: &str = "bench-1";
+
+struct Whole {
+    thing: DeviceId,
+    table: SensorTable,
+    key: AwsLcKey,
+}
+
+impl Whole {
+    fn take_in(&self, body: &str) {
+        let event = RuleEvent::parse(body.to_owned()).expect("a rule event");
+        let envelope = admission::open(&event.envelope, Kind::Telemetry).expect("an envelope");
+        let leaf = admission::verify(&envelope, &self.key).expect("a good signature");
+        let header = envelope.header();
+        let (time, faults) = summary::inspect(header.content, envelope.payload(), &self.thing, &self.table);
+        assert!(time.is_some() && faults.is_empty());
+        black_box(leaf);
+    }
+}
+
+fn main() {
+    let envelopes: Vec<Vec<u8>> = (0..25).map(|number| envelope(DEVICE, number, NOON)).collect();
+    let bodies: Vec<String> = envelopes.iter().map(|bytes| body(DEVICE, bytes, NOON)).collect();
+    let raw = Raw::new(DEVICE, &envelopes);
+    let whole = Whole {
+        thing: DEVICE.parse().expect("a device id"),
+        table: table(),
+        key: AwsLcKey::new(&signer(DEVICE).public_key()).expect("a key"),
+    };
+    let take_in_all = || bodies.iter().for_each(|body| whole.take_in(black_box(body)));
+    let mut criterion = Criterion::default().configure_from_args();
+    criterion.bench_function("raw verification of 25 messages", |b| b.iter(|| raw.verify()));
+    criterion.bench_function("25 whole messages", |b| b.iter(take_in_all));
+    criterion.final_summary();
+    if is_test() {
+        return;
+    }
+    let start = Instant::now();
+    let (verification, message) = in_turns(400, || start.elapsed(), || raw.verify(), take_in_all);
+    println!(
+        "an envelope of {} bytes in an event of {}: raw verification {:.1} us, whole message {:.1} us, ratio {:.3}",
+        envelopes[0].len(),
+        bodies[0].len(),
+        micros(verification) / 25.0,
+        micros(message) / 25.0,
+        message.as_secs_f64() / verification.as_secs_f64()
+    );
+}
