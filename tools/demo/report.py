@@ -11,6 +11,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from jsonschema import Draft202012Validator
+
+from stack.model import REPO
+
 VERSION = 1
 
 
@@ -53,7 +57,16 @@ class Report:
         return self.broke is None and bool(self.expectations) and all(e.held for e in self.expectations)
 
     def write(self) -> None:
-        """Writes the report as JSON (`docs/demo-report.schema.json`)."""
+        """Writes the report as JSON, and holds it against its own schema: that is an expectation, too."""
+        if self.broke is None:
+            faults = [error.message for error in _validator().iter_errors(self._document())]
+            self.expect("the report fits its schema", [], faults)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        staged = self.path.with_suffix(".tmp")
+        staged.write_text(json.dumps(self._document(), indent=2) + "\n")
+        staged.replace(self.path)
+
+    def _document(self) -> dict[str, Any]:
         finished = time.time()
         document = {
             "version": VERSION,
@@ -70,10 +83,9 @@ class Report:
             "pictures": self.pictures,
             "expectations": [asdict(e) for e in self.expectations],
         }
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        staged = self.path.with_suffix(".tmp")
-        staged.write_text(json.dumps(document, indent=2, default=str) + "\n")
-        staged.replace(self.path)
+        # As a reader of the file has it: days as text, tuples as lists.
+        plain: dict[str, Any] = json.loads(json.dumps(document, default=str))
+        return plain
 
     def table(self) -> str:
         """The same facts for people."""
@@ -106,6 +118,10 @@ class Report:
         if self.broke:
             lines.append(f"  broke off: {self.broke}")
         return "\n".join(lines)
+
+
+def _validator() -> Draft202012Validator:
+    return Draft202012Validator(json.loads((REPO / "docs" / "demo-report.schema.json").read_text()))
 
 
 def say(text: str) -> None:
