@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::decide::{self, Known, Verdict};
 use crate::lookup::Lookups;
 use crate::registry::{FRESH, MAX_AGE, Registry};
-use crate::results::{Done, Results};
+use crate::results::{Done, Results, log_redelivered};
 use crate::store::Store;
 
 /// Writes of refusals in flight at once.
@@ -125,6 +125,8 @@ impl<S: Store, C: Clock> Ingest<S, C> {
 
     /// Takes a batch in. The answer names the messages that have to come again; the metrics count the others.
     pub async fn handle(&self, event: SqsEvent) -> (BatchResponse, Metrics) {
+        log_redelivered(&event.records);
+        let again = event.records.iter().filter(|record| record.receive_count() > 1).count();
         let (ids, bodies): (Vec<_>, Vec<_>) = event.records.into_iter().map(|r| (r.message_id, r.body)).unzip();
         let mut results = Results::new(ids);
         let mut events = Vec::with_capacity(bodies.len());
@@ -137,6 +139,9 @@ impl<S: Store, C: Clock> Ingest<S, C> {
         let plan = self.decide(&events, &mut results).await;
         self.carry_out(plan, &mut results).await;
         let mut metrics = Metrics::new(&self.stack);
+        if again > 0 {
+            metrics.count("Redelivered", again as u64);
+        }
         let response = results.finish(&mut metrics);
         (response, metrics)
     }

@@ -4,8 +4,16 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use vitro_cloud::CloudError;
-use vitro_cloud::batch::{BatchResponse, chain};
+use vitro_cloud::batch::{BatchResponse, SqsRecord, chain};
 use vitro_cloud::metrics::Metrics;
+
+/// Logs that messages came before: an attempt was cut short, or they had to come again.
+pub(crate) fn log_redelivered(records: &[SqsRecord]) {
+    let counts = || records.iter().map(SqsRecord::receive_count).filter(|count| *count > 1);
+    if let Some(receive_count) = counts().max() {
+        tracing::info!(messages = counts().count(), receive_count, "messages came again");
+    }
+}
 
 /// A message that is done with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
