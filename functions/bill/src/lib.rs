@@ -115,6 +115,16 @@ pub enum BillError {
 }
 
 impl BillError {
+    /// What went wrong, in a word for programs: the contract's code, `ledger` or `archive`.
+    #[must_use]
+    pub fn code(&self) -> &str {
+        match self {
+            Self::Ledger(error) => error.code().unwrap_or("ledger"),
+            Self::Cloud(_) => "archive",
+            Self::Some { first, .. } => first.code(),
+        }
+    }
+
     /// Whether the same call may succeed later.
     #[must_use]
     pub fn retryable(&self) -> bool {

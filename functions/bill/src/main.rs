@@ -3,7 +3,7 @@
 // The SDK nests futures deeper than the compiler follows by default.
 #![recursion_limit = "256"]
 
-use lambda_runtime::{Error, LambdaEvent, service_fn};
+use lambda_runtime::{Diagnostic, Error, LambdaEvent, service_fn};
 use vitro_bill::{Bill, Config, Input};
 use vitro_client::SecretLedger;
 use vitro_cloud::archive::S3Archive;
@@ -24,7 +24,11 @@ fn main() -> Result<(), Error> {
         lambda_runtime::run(service_fn(move |event: LambdaEvent<Input>| async move {
             let (answer, metrics) = bill.handle(&event.payload).await;
             metrics.emit(SystemClock.now());
-            answer.map_err(|error| Error::from(vitro_cloud::batch::chain(&error)))
+            answer.map_err(|error| {
+                let error_message = vitro_cloud::batch::chain(&error);
+                tracing::error!(error = %error_message, code = error.code(), "nothing was closed, or not everything");
+                Diagnostic { error_type: error.code().to_owned(), error_message }
+            })
         }))
         .await
     })?

@@ -103,6 +103,7 @@ async fn the_contracts_refusal_is_told() {
     let (answer, _) = world.bill.handle(&input(r#"{"agreement":"a-1","from":"2026-01-02","to":"2026-01-04"}"#)).await;
     let error = answer.unwrap_err();
     assert!(error.to_string().contains("bad_period"), "{error}");
+    assert_eq!(error.code(), "bad_period");
     assert!(!error.retryable());
 }
 

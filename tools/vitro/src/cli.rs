@@ -52,6 +52,8 @@ pub enum Command {
     Days(days::DaysArgs),
     /// One day: outcome, summaries of both sides, and where each figure comes from
     Day(days::DayArgs),
+    /// Ask for a parked day to be published again, once its cause is removed
+    Republish(days::RepublishArgs),
     /// What was refused or parked
     #[command(subcommand)]
     Quarantine(quarantine::QuarantineCommand),
@@ -65,8 +67,46 @@ mod tests {
 
     use super::*;
 
+    fn parse(line: &str) -> Result<Cli, clap::error::ErrorKind> {
+        Cli::try_parse_from(line.split_whitespace()).map_err(|e| e.kind())
+    }
+
     #[test]
     fn the_grammar_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_of_every_command_stand_anywhere() {
+        for line in [
+            "vitro --customer acme --stage test --region eu-central-1 days dev-1 --json",
+            "vitro days dev-1 --json --customer acme --stage test --region eu-central-1",
+        ] {
+            let global = parse(line).unwrap().global;
+            assert_eq!((global.customer.as_deref(), global.stage.as_str()), (Some("acme"), "test"));
+            assert_eq!(global.region.as_deref(), Some("eu-central-1"));
+        }
+        let ledger = parse("vitro ledger status --profile p.json --json").unwrap();
+        assert!(matches!(ledger.command, Command::Ledger(args) if args.json && args.profile.is_some()));
+    }
+
+    #[test]
+    fn wrong_arguments_are_told_before_anything_is_done() {
+        use clap::error::ErrorKind::{ArgumentConflict, MissingRequiredArgument, ValueValidation};
+        for (line, kind) in [
+            ("vitro device show a/b", ValueValidation),
+            ("vitro readings dev-1 --day 2026-02-30", ValueValidation),
+            ("vitro readings dev-1", MissingRequiredArgument),
+            ("vitro ca new d --name x --not-before yesterday", ValueValidation),
+            ("vitro ca new d --name x --not-after 2026-01-01T00:00:00Z --valid-days 3", ArgumentConflict),
+            ("vitro ledger approve-devices", MissingRequiredArgument),
+            ("vitro ledger approve-devices dev-1 --shard west", ArgumentConflict),
+            ("vitro ledger register-device", MissingRequiredArgument),
+            ("vitro ledger statement abc", ValueValidation),
+            ("vitro ledger close a/b --from 2026-01-01 --to 2026-01-02", ValueValidation),
+            ("vitro ledger approve a --hash 00", ValueValidation),
+        ] {
+            assert_eq!(parse(line).unwrap_err(), kind, "{line}");
+        }
     }
 }

@@ -33,6 +33,7 @@ pub async fn run(cli: Cli, out: &mut dyn Write) -> Result<(), CliError> {
         Command::Readings(args) => readings::run(&args, &Session::open(&global).await?, out).await,
         Command::Days(args) => days::list(&args, &Session::open(&global).await?, out).await,
         Command::Day(args) => days::show(&args, &Session::open(&global).await?, out).await,
+        Command::Republish(args) => days::republish(&args, &Session::open(&global).await?, out).await,
         Command::Quarantine(command) => quarantine::run(&command, &Session::open(&global).await?, out).await,
         Command::Ledger(args) => ledger::run(args, &global, out).await,
         Command::CommandKey(command) => command_key::run(&command, &Session::open(&global).await?, out).await,

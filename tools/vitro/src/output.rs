@@ -20,7 +20,7 @@ pub fn json<T: Serialize>(out: &mut dyn Write, value: &T) -> Result<(), CliError
 /// # Errors
 /// [`CliError::File`] if standard output is closed.
 pub fn line(out: &mut dyn Write, text: &str) -> Result<(), CliError> {
-    writeln!(out, "{text}").map_err(|e| stdout(e))
+    writeln!(out, "{text}").map_err(stdout)
 }
 
 /// Writes rows under a header, columns aligned.

@@ -6,6 +6,7 @@ use vitro_cloud::config::StackName;
 use vitro_cloud::days::DynamoDays;
 use vitro_cloud::devices::{Device, Devices};
 use vitro_cloud::parked::ParkedTable;
+use vitro_cloud::queue::{QueueUrls, SqsOutbox};
 use vitro_cloud::readings::Readings;
 use vitro_proof::{Customer, DeviceId};
 
@@ -71,6 +72,17 @@ impl Session {
     #[must_use]
     pub fn parked(&self) -> ParkedTable {
         ParkedTable::new(self.dynamodb(), self.stack.resource("parked"))
+    }
+
+    /// The queue of days to publish.
+    ///
+    /// # Errors
+    /// [`CliError::Aws`].
+    pub async fn publish_queue(&self) -> Result<SqsOutbox, CliError> {
+        let sqs = aws_sdk_sqs::Client::new(&self.aws);
+        let found = sqs.get_queue_url().queue_name(self.stack.resource("publish")).send().await;
+        let publish = found.map_err(|e| CliError::aws("GetQueueUrl", &e))?.queue_url;
+        Ok(SqsOutbox::new(sqs, QueueUrls { publish, ..QueueUrls::default() }))
     }
 
     /// The archive. Its bucket's name ends in account and region, which a table's ARN tells.

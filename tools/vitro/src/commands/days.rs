@@ -7,6 +7,7 @@ use serde::Serialize;
 use vitro_cloud::archive::Archive;
 use vitro_cloud::days::{DayRow, DayStore, ObjectRef};
 use vitro_cloud::devices::Registered;
+use vitro_cloud::queue::{Outbox, PublishTask};
 use vitro_cloud::summaries::SummaryDocument;
 use vitro_proof::account::Range;
 use vitro_proof::summary::Figures;
@@ -42,6 +43,32 @@ pub struct DayArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// Arguments of `republish`.
+#[derive(Debug, Args)]
+pub struct RepublishArgs {
+    /// Thing name
+    pub thing: DeviceId,
+    /// Local day of the site, YYYY-MM-DD
+    pub day: LocalDay,
+}
+
+/// Asks for a day to be published again: one that was parked, after its cause was removed. A day that is on the ledger stays as it is.
+///
+/// # Errors
+/// [`CliError::NotFound`] if nothing is known of the day; [`CliError::Refused`] if it has no account yet.
+pub async fn republish(args: &RepublishArgs, session: &Session, out: &mut dyn Write) -> Result<(), CliError> {
+    let row = session.days().get(&args.thing, args.day).await?;
+    let row = row.ok_or_else(|| CliError::NotFound(format!("nothing is known of {} on {}", args.thing, args.day)))?;
+    if row.account.is_none() {
+        return Err(CliError::Refused(format!(
+            "{} {} is {}: there is no account to publish",
+            args.thing, args.day, row.state
+        )));
+    }
+    session.publish_queue().await?.publish(&PublishTask { thing: args.thing.clone(), day: args.day }).await?;
+    output::line(out, &format!("asked  {} {} ({} until now)", args.thing, args.day, row.state))
 }
 
 /// A day's row as it is printed.

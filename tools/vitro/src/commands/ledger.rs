@@ -212,7 +212,8 @@ pub async fn run(args: LedgerArgs, global: &Global, out: &mut dyn Write) -> Resu
         .as_ref()
         .ok_or_else(|| CliError::Usage("name the party's connection profile with --profile".into()))?;
     let text = files::read_secret(path)?;
-    let profile = ConnectionProfile::from_json(&text).map_err(|e| CliError::malformed(path.display().to_string(), e))?;
+    let profile =
+        ConnectionProfile::from_json(&text).map_err(|e| CliError::malformed(path.display().to_string(), e))?;
     let mut screen = Screen { out, json: args.json };
     if matches!(args.command, LedgerCommand::PutSecret) {
         return put_secret(&text, &profile, &Session::open(global).await?, &mut screen).await;
@@ -348,4 +349,60 @@ async fn put_secret(
         "secret": name, "version": put.version_id, "msp": profile.identity.msp, "channel": profile.channel,
     });
     screen.show(&stored, |out, _| output::line(out, &format!("stored  {name} ({})", profile.identity.msp)))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    async fn run_with(profile: &std::path::Path, command: &str) -> (String, String) {
+        let line = format!("vitro --customer acme ledger --profile {} {command}", profile.display());
+        let cli = Cli::try_parse_from(line.split_whitespace()).unwrap();
+        let Command::Ledger(args) = cli.command else { panic!("{line}") };
+        let mut out = Vec::new();
+        let error = run(args, &cli.global, &mut out).await.unwrap_err();
+        (String::from_utf8(out).unwrap(), format!("{error} {error:?} {}", vitro_cloud::batch::chain(&error)))
+    }
+
+    #[tokio::test]
+    async fn a_profiles_key_is_never_shown() {
+        let key = crate::pki::key_pem(&crate::pki::new_key().unwrap());
+        let body: String = key.lines().filter(|line| !line.starts_with('-')).collect();
+        let node = |name: &str| serde_json::json!({ "name": name, "msp": "OperatorMSP", "address": "https://127.0.0.1:1", "tls_ca_pem": "" });
+        let whole = |key: serde_json::Value| {
+            serde_json::json!({
+                "channel": "c", "chaincode": "vitro", "peers": [node("p")], "orderers": [node("o")],
+                "endorsers": { "required": ["OperatorMSP"] },
+                "identity": { "msp": "OperatorMSP", "certificate_pem": "", "key_pem": key },
+            })
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let broken = key.replace(&body[..20], "AAAAAAAAAAAAAAAAAAAA");
+        let texts = [
+            whole(key.as_str().into()).to_string(),
+            whole(serde_json::json!([key.as_str()])).to_string(),
+            whole(broken.as_str().into()).to_string(),
+            key.to_string(),
+        ];
+        for (index, text) in texts.iter().enumerate() {
+            let path = folder.path().join(format!("{index}.json"));
+            files::write_secret(&path, text).unwrap();
+            let (out, error) = run_with(&path, "status").await;
+            for line in body.as_bytes().chunks(20).filter(|part| part.len() == 20) {
+                let part = String::from_utf8_lossy(line);
+                assert!(!out.contains(&*part) && !error.contains(&*part), "{index}: {error}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_profile_that_others_can_read_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("open.json");
+        files::write_public(&path, "{}").unwrap();
+        assert!(run_with(&path, "status").await.1.contains("0600"));
+    }
 }

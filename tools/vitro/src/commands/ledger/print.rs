@@ -2,7 +2,9 @@
 
 use std::io::Write;
 
-use vitro_contract::{AgreementView, DayView, DeviceView, RolesStatus, StatementHead, StatementView, SummaryRow, Tariff};
+use vitro_contract::{
+    AgreementView, DayView, DeviceView, RolesStatus, StatementHead, StatementView, SummaryRow, Tariff,
+};
 use vitro_ledger::{Block, ProcessedTransaction};
 use vitro_proof::summary::Figures;
 
@@ -37,7 +39,10 @@ pub(super) fn block(out: &mut dyn Write, block: &Block) -> Shown {
     line(out, &format!("block     {}", block.number))?;
     line(out, &format!("hash      {}", hex::encode(&block.hash)))?;
     line(out, &format!("previous  {}", hex::encode(&block.previous_hash)))?;
-    line(out, &format!("data      {}", if block.data_hash_matches { "matches its hash" } else { "DOES NOT MATCH ITS HASH" }))?;
+    line(
+        out,
+        &format!("data      {}", if block.data_hash_matches { "matches its hash" } else { "DOES NOT MATCH ITS HASH" }),
+    )?;
     let rows: Vec<Vec<String>> = block
         .transactions
         .iter()
