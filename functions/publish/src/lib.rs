@@ -261,14 +261,17 @@ impl<L: Channel, D: DayStore, A: Archive, P: Park, C: Clock> Publish<L, D, A, P,
     /// Sets a day aside that the ledger refuses for good.
     async fn park(&self, due: &Due, code: &str, detail: &str, run: &mut Run) -> Result<(), Again> {
         let row = &due.row;
+        if row.state == DayState::Parked && row.parked.as_deref() == Some(code) {
+            return Ok(());
+        }
         let account = row.account.as_deref().unwrap_or_default();
-        let hash = sha256(&[account, code.as_bytes()]).to_string();
+        let hash = sha256(&[account, code.as_bytes(), &row.revision.to_be_bytes()]).to_string();
         let object = row.block.as_ref().map(|block| (self.archive_bucket.clone(), block.object.key.clone()));
         self.stores
             .parked
             .park(&Parked {
                 reason: code.to_owned(),
-                // The same at every attempt.
+                // The same at every attempt, another one after an operator sent the day again.
                 id: format!("{}-{}-{}", row.day, row.thing, &hash[..8]),
                 state: ParkedState::Open,
                 device: Some(row.thing.clone()),

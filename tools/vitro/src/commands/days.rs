@@ -5,8 +5,9 @@ use std::io::Write;
 use clap::Args;
 use serde::Serialize;
 use vitro_cloud::archive::Archive;
-use vitro_cloud::days::{DayRow, DayStore, ObjectRef};
+use vitro_cloud::days::{DayRow, DayState, DayStore, ObjectRef};
 use vitro_cloud::devices::Registered;
+use vitro_cloud::parked::ParkedState;
 use vitro_cloud::queue::{Outbox, PublishTask};
 use vitro_cloud::summaries::SummaryDocument;
 use vitro_proof::account::Range;
@@ -54,7 +55,8 @@ pub struct RepublishArgs {
     pub day: LocalDay,
 }
 
-/// Asks for a day to be published again: one that was parked, after its cause was removed. A day that is on the ledger stays as it is.
+/// Asks for a day to be published again: one that was parked, after its cause was removed. Its parked entry becomes `replayed`; if
+/// the ledger refuses it again, there is a new one. A day that is on the ledger stays as it is.
 ///
 /// # Errors
 /// [`CliError::NotFound`] if nothing is known of the day; [`CliError::Refused`] if it has no account yet.
@@ -62,10 +64,24 @@ pub async fn republish(args: &RepublishArgs, session: &Session, out: &mut dyn Wr
     let row = session.days().get(&args.thing, args.day).await?;
     let row = row.ok_or_else(|| CliError::NotFound(format!("nothing is known of {} on {}", args.thing, args.day)))?;
     if row.account.is_none() {
-        return Err(CliError::Refused(format!(
-            "{} {} is {}: there is no account to publish",
-            args.thing, args.day, row.state
-        )));
+        let why = format!("{} {} is {}: there is no account to publish", args.thing, args.day, row.state);
+        return Err(CliError::Refused(why));
+    }
+    if let Some(reason) = &row.parked {
+        let begins = format!("{}-{}-", args.day, args.thing);
+        for parked in session.parked().of_reason(reason).await? {
+            if parked.id.starts_with(&begins) && parked.device.as_ref() == Some(&args.thing) {
+                session.parked().decide(reason, &parked.id, ParkedState::Replayed).await?;
+            }
+        }
+        vitro_cloud::days::edit::<CliError>(&session.days(), &args.thing, args.day, |now| {
+            let was = now.parked.take().is_some();
+            if was {
+                now.state = DayState::Reconciled;
+            }
+            Ok(was)
+        })
+        .await?;
     }
     session.publish_queue().await?.publish(&PublishTask { thing: args.thing.clone(), day: args.day }).await?;
     output::line(out, &format!("asked  {} {} ({} until now)", args.thing, args.day, row.state))
