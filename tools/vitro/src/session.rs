@@ -130,7 +130,7 @@ pub async fn aws(global: &Global) -> Result<SdkConfig, CliError> {
     if let Some(region) = &global.region {
         config = config.into_builder().region(Region::new(region.clone())).build();
     }
-    if config.region().is_none() {
+    if config.region().is_none_or(|region| region.as_ref().is_empty()) {
         return Err(CliError::Usage("set the region with --region or AWS_REGION".into()));
     }
     Ok(config)
