@@ -10,7 +10,7 @@ from e2e.support.devices import Device, Registrar
 from stack import Installation
 
 # Longer than any invocation of these tests takes, and short enough to wait for.
-VISIBILITY = 5
+VISIBILITY = 2
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from typing import Any
 import cbor2
 import pytest
 
+from e2e.conftest import VISIBILITY
 from e2e.support import observe
 from e2e.support.devices import Device, Registrar
 from outsider import Header, Key, attack, parse, seal, senml
@@ -135,7 +136,7 @@ def test_nothing_of_a_batch_is_lost(
             0.5,
         )
     finally:
-        installation.set_visibility(5)
+        installation.set_visibility(VISIBILITY)
     wait.until("the queue to be empty", lambda: installation.waiting("telemetry") == 0, SECONDS, 0.2)
     told = [
         (reason, thing, event)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any
 
+import cbor2
 from boto3.dynamodb.types import TypeDeserializer
 
 from stack import Installation, wait
@@ -91,6 +92,13 @@ def archived(installation: Installation, key: str, version: str) -> bytes:
     return body
 
 
+def summary_increase(installation: Installation, day: dict[str, Any], sensor: str) -> Decimal:
+    """A counter's increase in the cloud's own summary of a settled day, from the bytes that the digests are over."""
+    document = json.loads(archived(installation, day["summary_key"], day["summary_version"]))
+    summaries = cbor2.loads(base64.b64decode(document["summaries_cbor"]))
+    return next(Decimal(summary[12]) for summary in summaries if summary[0] == sensor)
+
+
 def put(installation: Installation, queue: str, bodies: list[str]) -> None:
     """Puts messages into a queue, ten a call as SQS takes them, and fewer when they are large."""
     sqs, url = installation.client("sqs"), installation.queue_url(queue)
@@ -131,8 +139,3 @@ def with_batches_of(installation: Installation, queue: str, batch: int) -> None:
     """Sets how many messages a batch of a queue takes."""
     with held_back(installation, queue, batch):
         pass
-
-
-def counted(values: list[str]) -> dict[str, int]:
-    """How often each value occurs."""
-    return dict(Counter(values))
