@@ -16,11 +16,12 @@ use vitro_cloud::quarantine::QuarantineCap;
 use vitro_cloud::readings::{Reading, ReadingKey};
 use vitro_cloud::rule_event::RuleEvent;
 use vitro_cloud::{Clock, CloudError};
-use vitro_proof::{DeviceId, Envelope, Kind, Leaf, LocalDay, Reason, SequenceNumber, UnixMillis, summary};
+use vitro_proof::{DeviceId, Kind, Leaf, LocalDay, Reason, UnixMillis, summary};
 
 use crate::config::Config;
 use crate::decide::{self, Known, Verdict};
 use crate::lookup::Lookups;
+use crate::plan::{Admitted, Keep, Opened, Plan, Refused, Sign, Storing};
 use crate::registry::{FRESH, MAX_AGE, Registry};
 use crate::results::{Done, Results, log_redelivered};
 use crate::store::Store;
@@ -36,71 +37,6 @@ pub struct Ingest<S, C> {
     hot_days: u16,
     registry: Registry,
     cap: RefCell<QuarantineCap>,
-}
-
-/// A message whose form is right.
-struct Opened<'e> {
-    index: usize,
-    event: &'e RuleEvent,
-    envelope: Envelope<'e>,
-    device: DeviceId,
-}
-
-impl Opened<'_> {
-    fn number(&self) -> SequenceNumber {
-        SequenceNumber(self.envelope.header().number)
-    }
-}
-
-/// A message that verifies.
-struct Admitted<'e> {
-    opened: Opened<'e>,
-    registered: Rc<Registered>,
-    leaf: Leaf,
-}
-
-/// A message that is kept apart.
-struct Refused<'e> {
-    index: usize,
-    event: &'e RuleEvent,
-    refusal: Refusal,
-    /// For people, beyond what the refusal says.
-    detail: String,
-    keep: Keep,
-    /// The message of this batch that it contradicts: that one has to be stored first, or the two would change places.
-    after: Option<usize>,
-}
-
-/// Where the bytes of a refused message stay.
-enum Keep {
-    /// In quarantine, within the cap of what anybody may send.
-    Capped,
-    /// In quarantine, whatever came before: the device signed it.
-    Quarantined,
-    /// In the time series, beside the envelope that has its number.
-    Evidence(Box<Reading>),
-}
-
-/// A message that is about to be stored.
-struct Storing {
-    index: usize,
-    reading: Reading,
-    day: LocalDay,
-}
-
-/// A message that is in the time series: it may move its device's mark.
-struct Sign {
-    index: usize,
-    device: DeviceId,
-    message: (SequenceNumber, UnixMillis, Option<UnixMillis>),
-}
-
-/// What was decided of a batch.
-#[derive(Default)]
-struct Plan<'e> {
-    refused: Vec<Refused<'e>>,
-    storing: Vec<Storing>,
-    signs: Vec<Sign>,
 }
 
 impl<S: Store, C: Clock> Ingest<S, C> {
@@ -125,8 +61,7 @@ impl<S: Store, C: Clock> Ingest<S, C> {
 
     /// Takes a batch in. The answer names the messages that have to come again; the metrics count the others.
     pub async fn handle(&self, event: SqsEvent) -> (BatchResponse, Metrics) {
-        log_redelivered(&event.records);
-        let again = event.records.iter().filter(|record| record.receive_count() > 1).count();
+        let again = log_redelivered(&event.records);
         let (ids, bodies): (Vec<_>, Vec<_>) = event.records.into_iter().map(|r| (r.message_id, r.body)).unzip();
         let mut results = Results::new(ids);
         let mut events = Vec::with_capacity(bodies.len());
@@ -140,7 +75,7 @@ impl<S: Store, C: Clock> Ingest<S, C> {
         self.carry_out(plan, &mut results).await;
         let mut metrics = Metrics::new(&self.stack);
         if again > 0 {
-            metrics.count("Redelivered", again as u64);
+            metrics.count("Redelivered", again);
         }
         let response = results.finish(&mut metrics);
         (response, metrics)
@@ -488,24 +423,6 @@ impl<S: Store, C: Clock> Ingest<S, C> {
                 Ok(None) => {}
                 Err(error) => results.fail(newest, Rc::new(error)),
             }
-        }
-    }
-}
-
-impl<'e> Refused<'e> {
-    /// A message that nobody vouches for.
-    fn stranger(index: usize, event: &'e RuleEvent, refusal: Refusal) -> Self {
-        Self { index, event, refusal, detail: String::new(), keep: Keep::Capped, after: None }
-    }
-}
-
-impl Sign {
-    fn of(storing: &Storing) -> Self {
-        let reading = &storing.reading;
-        Self {
-            index: storing.index,
-            device: reading.device.clone(),
-            message: (reading.number(), reading.received, reading.time),
         }
     }
 }

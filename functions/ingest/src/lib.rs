@@ -17,6 +17,7 @@ pub mod config;
 pub mod decide;
 mod ingest;
 mod lookup;
+mod plan;
 mod registry;
 mod results;
 pub mod store;

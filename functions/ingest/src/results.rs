@@ -7,12 +7,14 @@ use vitro_cloud::CloudError;
 use vitro_cloud::batch::{BatchResponse, SqsRecord, chain};
 use vitro_cloud::metrics::Metrics;
 
-/// Logs that messages came before: an attempt was cut short, or they had to come again.
-pub(crate) fn log_redelivered(records: &[SqsRecord]) {
+/// Logs that messages came before (an attempt was cut short, or they had to come again), and says how many.
+pub(crate) fn log_redelivered(records: &[SqsRecord]) -> u64 {
     let counts = || records.iter().map(SqsRecord::receive_count).filter(|count| *count > 1);
+    let messages = counts().count() as u64;
     if let Some(receive_count) = counts().max() {
-        tracing::info!(messages = counts().count(), receive_count, "messages came again");
+        tracing::info!(messages, receive_count, "messages came again");
     }
+    messages
 }
 
 /// A message that is done with.

@@ -120,3 +120,68 @@ pub fn identify<'d>(event: &RuleEvent, header: &Header, device: Option<&'d Devic
 pub fn verify(envelope: &Envelope<'_>, key: &dyn Verify) -> Result<Leaf, Refusal> {
     envelope.verify_leaf(key).map_err(|_| Refusal::BadSignature)
 }
+
+#[cfg(test)]
+mod tests {
+    use vitro_proof::crypto::{AwsLcKey, SoftwareSigner};
+    use vitro_proof::envelope::seal;
+    use vitro_proof::{ContentType, Signer};
+
+    use super::*;
+    use crate::devices::tests::device;
+    use crate::rule_event::NewRuleEvent;
+
+    fn header(kid: &str) -> Header {
+        Header { kind: Kind::Telemetry, content: ContentType::Senml, kid: kid.into(), number: 7 }
+    }
+
+    fn event(thing: &str, client: Option<&str>, principal: Option<&str>) -> RuleEvent {
+        let topic = format!("vitro/acme/{thing}/telemetry");
+        let event = NewRuleEvent { envelope: b"", thing, topic: &topic, client, principal, received: 0 };
+        RuleEvent::parse(event.to_body()).unwrap()
+    }
+
+    #[test]
+    fn topic_envelope_and_connection_name_one_active_device() {
+        let device = device();
+        let good = event("dev-1", Some("dev-1"), Some("ab12"));
+        let of = |event: &RuleEvent, kid: &str, device: Option<&Device>| {
+            identify(event, &header(kid), device).map(|device| device.id.clone()).map_err(|refusal| refusal.reason())
+        };
+        assert_eq!(of(&good, "dev-1", Some(&device)), Ok(device.id.clone()));
+        assert_eq!(of(&good, "dev-1", None), Err("unknown_device"));
+        assert_eq!(of(&event("dev-2", Some("dev-2"), Some("ab12")), "dev-2", Some(&device)), Err("unknown_device"));
+        assert_eq!(of(&good, "dev-2", Some(&device)), Err("other_device"));
+        for (client, principal, reason) in [
+            (Some("dev-2"), Some("ab12"), "other_device"),
+            (None, Some("ab12"), "other_device"),
+            (Some("dev-1"), Some("cd34"), "other_certificate"),
+            (Some("dev-1"), None, "other_certificate"),
+        ] {
+            assert_eq!(of(&event("dev-1", client, principal), "dev-1", Some(&device)), Err(reason));
+        }
+        for (status, reason) in [(Status::Suspended, "device_suspended"), (Status::Retired, "device_retired")] {
+            assert_eq!(of(&good, "dev-1", Some(&Device { status, ..device.clone() })), Err(reason));
+        }
+    }
+
+    #[test]
+    fn kind_and_signature_are_checked() {
+        let signer = SoftwareSigner::from_scalar(&[7; 32]).unwrap();
+        let bytes = seal(&header("dev-1"), b"payload", &signer).unwrap();
+        assert_eq!(open(&bytes, Kind::Block).unwrap_err().reason(), "wrong_kind");
+        assert_eq!(open(b"{}", Kind::Telemetry).unwrap_err().reason(), "not_an_envelope");
+        let envelope = open(&bytes, Kind::Telemetry).unwrap();
+        let key = |scalar| AwsLcKey::new(&SoftwareSigner::from_scalar(&[scalar; 32]).unwrap().public_key()).unwrap();
+        assert_eq!(verify(&envelope, &key(7)), Ok(envelope.leaf()));
+        assert_eq!(verify(&envelope, &key(8)), Err(Refusal::BadSignature));
+    }
+
+    #[test]
+    fn an_equivocation_names_what_was_there_first() {
+        let refusal = Refusal::Equivocation { known: Leaf([3; 32]) };
+        assert_eq!(refusal.contradicts(), Some(Leaf([3; 32])));
+        assert_eq!((refusal.reason(), Refusal::Late.reason()), ("equivocation", "late"));
+        assert_eq!(Refusal::Late.contradicts(), None);
+    }
+}

@@ -161,7 +161,8 @@ pub fn gap_shard(device: &DeviceId) -> u8 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    pub(crate) use super::entry::tests::device;
     use super::*;
 
     fn mark(number: u64, received: i64) -> Mark {

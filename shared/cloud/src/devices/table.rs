@@ -9,10 +9,10 @@ use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, ReturnValuesOnC
 use vitro_proof::crypto::AwsLcKey;
 use vitro_proof::{DeviceId, SensorTable, SequenceNumber, UnixMillis};
 
-use super::{Device, Head, Mark, Status, entry, gap_shard, live_shard};
+use super::{Device, Mark, Status, entry, gap_shard, live_shard};
 use crate::backoff::{self, Backoff};
 use crate::error::CloudError;
-use crate::item::{Item, Reader, b, n, s};
+use crate::item::{Item, Reader, n, s};
 
 const SERVICE: &str = "dynamodb";
 /// BatchGetItem takes so many keys.
@@ -237,20 +237,6 @@ impl Devices {
         self.must(update, id).await
     }
 
-    /// Puts a renewed certificate for the same key.
-    ///
-    /// # Errors
-    /// [`CloudError::NotFound`] without the device.
-    pub async fn renew_certificate(&self, id: &DeviceId, pem: &str, certificate_id: &str) -> Result<(), CloudError> {
-        let update = self
-            .update(id)
-            .update_expression("SET certificate = :pem, certificate_id = :id")
-            .condition_expression("attribute_exists(device)")
-            .expression_attribute_values(":pem", s(pem))
-            .expression_attribute_values(":id", s(certificate_id));
-        self.must_exist(update, id).await
-    }
-
     /// Suspends a device: what it sends from now on is refused, blocks up to `last_good` stay good.
     ///
     /// # Errors
@@ -352,42 +338,6 @@ impl Devices {
             wanted = known.merged(&mark);
         }
         Err(CloudError::Contended(format!("the mark of {id}")))
-    }
-
-    /// Says that all numbers up to `through` belong to closed days. Never goes back.
-    ///
-    /// # Errors
-    /// As any call.
-    pub async fn close_through(&self, id: &DeviceId, through: SequenceNumber) -> Result<(), CloudError> {
-        let update = self
-            .update(id)
-            .update_expression("SET closed_through = :through")
-            .condition_expression(
-                "attribute_exists(device) AND (attribute_not_exists(closed_through) OR closed_through < :through)",
-            )
-            .expression_attribute_values(":through", n(through));
-        // A refusal says that it is there already, or further on.
-        self.send(update).await.map(|_| ())
-    }
-
-    /// Moves the chain's head from `from` to `to`. Says whether the head was there: if not, somebody else moved it.
-    ///
-    /// # Errors
-    /// As any call.
-    pub async fn move_head(&self, id: &DeviceId, from: Option<Head>, to: Head) -> Result<bool, CloudError> {
-        let update = self
-            .update(id)
-            .update_expression("SET head_block = :block, head_hash = :hash")
-            .expression_attribute_values(":block", n(to.block))
-            .expression_attribute_values(":hash", b(to.hash.0.as_slice()));
-        let update = match from {
-            None => update.condition_expression("attribute_exists(device) AND attribute_not_exists(head_block)"),
-            Some(head) => update
-                .condition_expression("head_block = :old_block AND head_hash = :old_hash")
-                .expression_attribute_values(":old_block", n(head.block))
-                .expression_attribute_values(":old_hash", b(head.hash.0.as_slice())),
-        };
-        Ok(matches!(self.send(update).await?, Updated::Done))
     }
 
     /// Notes that a device is silent since `since`, if its mark is still the one seen. Says whether it was: if not, a message came
