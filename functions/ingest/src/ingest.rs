@@ -120,12 +120,19 @@ impl<S: Store, C: Clock> Ingest<S, C> {
     /// Identity and signature. Gives what verifies, and what has a bad signature; other refusals go into the plan.
     async fn admit<'e>(
         &self,
-        opened: Vec<Opened<'e>>,
+        mut opened: Vec<Opened<'e>>,
         plan: &mut Plan<'e>,
         results: &mut Results,
     ) -> (Vec<Admitted<'e>>, Vec<Opened<'e>>) {
         let ids: BTreeSet<DeviceId> = opened.iter().map(|message| message.device.clone()).collect();
-        let mut failed = self.registry.load(&self.store, &ids, MAX_AGE, self.now()).await;
+        let unread = self.registry.load(&self.store, &ids, MAX_AGE, self.now()).await;
+        opened.retain(|message| match unread.get(&message.device) {
+            Some(error) => {
+                results.fail(message.index, Rc::clone(error));
+                false
+            }
+            None => true,
+        });
         let check = |message: &Opened<'e>| -> Result<(Rc<Registered>, Leaf), Refusal> {
             let registered = self.registry.get(&message.device).ok_or(Refusal::UnknownDevice)?;
             admission::identify(message.event, message.envelope.header(), Some(&registered.device))?;
@@ -133,22 +140,26 @@ impl<S: Store, C: Clock> Ingest<S, C> {
             Ok((registered, leaf))
         };
         let mut checked: Vec<_> = opened.iter().map(&check).collect();
-        let pairs = || opened.iter().zip(&checked);
-        let doubtful: BTreeSet<DeviceId> =
-            pairs().filter(|(_, check)| check.is_err()).map(|(message, _)| message.device.clone()).collect();
-        if !doubtful.is_empty() {
-            failed.extend(self.registry.load(&self.store, &doubtful, FRESH, self.now()).await);
-            for (message, slot) in opened.iter().zip(&mut checked).filter(|(_, check)| check.is_err()) {
+        // Who is not registered was looked for just now; what is remembered may have changed.
+        let doubtful: BTreeSet<DeviceId> = opened
+            .iter()
+            .zip(&checked)
+            .filter(|(message, check)| check.is_err() && self.registry.is_older(&message.device, FRESH, self.now()))
+            .map(|(message, _)| message.device.clone())
+            .collect();
+        let unread = self.registry.load(&self.store, &doubtful, FRESH, self.now()).await;
+        for (message, slot) in opened.iter().zip(&mut checked) {
+            if slot.is_err() && doubtful.contains(&message.device) {
                 *slot = check(message);
             }
         }
         let (mut admitted, mut forged) = (Vec::with_capacity(opened.len()), Vec::new());
         for (message, check) in opened.into_iter().zip(checked) {
-            match (failed.get(&message.device), check) {
-                (Some(error), _) => results.fail(message.index, Rc::clone(error)),
-                (None, Ok((registered, leaf))) => admitted.push(Admitted { opened: message, registered, leaf }),
-                (None, Err(Refusal::BadSignature)) => forged.push(message),
-                (None, Err(refusal)) => plan.refused.push(Refused::stranger(message.index, message.event, refusal)),
+            match (check, unread.get(&message.device)) {
+                (Ok((registered, leaf)), _) => admitted.push(Admitted { opened: message, registered, leaf }),
+                (Err(_), Some(error)) => results.fail(message.index, Rc::clone(error)),
+                (Err(Refusal::BadSignature), None) => forged.push(message),
+                (Err(refusal), None) => plan.refused.push(Refused::stranger(message.index, message.event, refusal)),
             }
         }
         (admitted, forged)

@@ -61,7 +61,7 @@ impl Registry {
             Ok(mut found) => {
                 let mut entries = self.entries.borrow_mut();
                 if entries.len() + wanted.len() > REMEMBERED {
-                    entries.clear();
+                    entries.retain(|id, _| ids.contains(id));
                 }
                 for id in wanted {
                     match found.remove(&id).map(|device| device.and_then(Registered::new)) {
@@ -78,6 +78,11 @@ impl Registry {
     fn is_younger(&self, id: &DeviceId, max_age: i64, now: UnixMillis) -> bool {
         // A clock that was set back makes an entry old, not young.
         self.entries.borrow().get(id).is_some_and(|entry| (0..max_age).contains(&(now.0 - entry.read_at.0)))
+    }
+
+    /// Whether there is an entry, but one that is older.
+    pub(crate) fn is_older(&self, id: &DeviceId, age: i64, now: UnixMillis) -> bool {
+        self.entries.borrow().contains_key(id) && !self.is_younger(id, age, now)
     }
 
     pub(crate) fn get(&self, id: &DeviceId) -> Option<Rc<Registered>> {

@@ -51,6 +51,19 @@ fn each_failure_concerns_its_own_messages() {
 }
 
 #[test]
+fn a_doubt_that_cannot_be_settled_concerns_the_doubtful_alone() {
+    let (memory, clock) = (store(&["dev-1"]), clock());
+    let ingest = instance(&memory, &clock);
+    accept(&ingest, &[sent("dev-1", 0)]);
+    clock.advance(10_000);
+    failing(&memory, "devices", true);
+    let forged = Sent::of("dev-1", envelope_by("other", "dev-1", 9, 1), NOON);
+    assert_eq!(failed(&ingest, &[sent("dev-1", 1), forged]), [1], "it may be another key by now");
+    clock.advance(60_000);
+    assert_eq!(failed(&ingest, &[sent("dev-1", 2)]), [0], "nothing is believed for longer than a minute");
+}
+
+#[test]
 fn what_dynamodb_leaves_undone_comes_again() {
     let (memory, clock) = (store(&["dev-1"]), clock());
     let ingest = instance(&memory, &clock);
