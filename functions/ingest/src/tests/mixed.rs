@@ -277,3 +277,13 @@ fn a_flood_is_sampled_and_counted() {
     assert_eq!(kept.quarantined.values().filter(|d| d.contains(r#""stands_for":100"#)).count(), 4);
     assert!(memory.count("range") <= 2, "a flood is not looked up for ever");
 }
+
+#[test]
+fn the_sample_event_is_read() {
+    let (memory, clock) = (store(&[]), clock());
+    let sample = include_str!("../../../../events/ingest.json");
+    let event = serde_json::from_str(sample).unwrap();
+    let (response, metrics) = futures_util::FutureExt::now_or_never(instance(&memory, &clock).handle(event)).unwrap();
+    assert!(response.is_done());
+    assert_eq!(refused(&metrics, "unknown_device"), 1, "its form is right, and nobody registered it");
+}
