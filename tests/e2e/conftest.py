@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from e2e.support.devices import Device, Registrar
+from e2e.support.parties import Parties
 from stack import Installation
 
 # Longer than any invocation of these tests takes, and short enough to wait for.
@@ -24,3 +25,9 @@ def registrar(installation: Installation, tmp_path_factory: pytest.TempPathFacto
 def device(registrar: Registrar, unique: Callable[[str], str]) -> Device:
     """A device of this test alone."""
     return registrar.device(unique("meter"))
+
+
+@pytest.fixture(scope="session")
+def parties(installation: Installation, tmp_path_factory: pytest.TempPathFactory) -> Parties:
+    """The four parties on the shared installation's ledger."""
+    return Parties(installation, tmp_path_factory.mktemp("parties"))
