@@ -13,7 +13,7 @@ import pytest
 
 from e2e.conftest import VISIBILITY
 from e2e.support import observe
-from e2e.support.devices import Device, Registrar
+from e2e.support.devices import Device, Registrar, yesterday
 from outsider import Header, Key, attack, parse, seal, senml
 from outsider.envelope import MAX_BYTES, seal_raw
 from stack import Installation, wait
@@ -159,3 +159,79 @@ def test_nothing_of_a_batch_is_lost(
     for message in dead:
         sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
     assert len(bodies) == len(good) + len(told) + len(dead)
+
+
+def test_used_numbers_and_closed_days(installation: Installation, device: Device) -> None:
+    """After its day is closed, a device's old numbers come again in every way."""
+    sent, message, _ = device.day(yesterday(), 6, "numbers")
+    device.send(sent)
+    device.send([message], "block")
+    assert observe.settled(installation, device.thing, yesterday())["outcome"] == "matched"
+    wait.until(
+        "the numbers to be closed",
+        lambda: observe.row(installation, "devices", device=device.thing).get("closed_through") == 5,
+        SECONDS,
+        0.2,
+    )
+    # The time series forgets a reading after its hot period.
+    observe.forget(installation, device.thing, 5)
+    # A new environment knows the registry as it is; one that works may know it as it was five seconds ago.
+    installation.kill("ingest")
+    duplicates = installation.metric("Duplicates")
+    second, fresh = attack.equivocation(sent[1], device.key), device.envelope(6)
+    with observe.held_back(installation, "telemetry"):
+        device.send([sent[0], second, sent[5], fresh])
+    told = refused(installation, device.thing, 2)
+    assert sorted(reason for reason, _ in told) == ["equivocation", "late"]
+    for reason, event in told:
+        assert event == device.event(second if reason == "equivocation" else sent[5], event["received"])
+    wait.until("the replay to be counted", lambda: installation.metric("Duplicates") == duplicates + 1, SECONDS, 0.2)
+    stored = {at: [data] for at, data in enumerate(sent[:5])} | {6: [fresh]}
+    wait.until("the new one", lambda: observe.readings(installation, device.thing) == stored, SECONDS, 0.2)
+
+
+@pytest.mark.parametrize("status", ["suspended", "retired"])
+def test_a_device_that_may_not_speak(installation: Installation, device: Device, status: str) -> None:
+    observe.set_status(installation, device.thing, status)
+    data = device.envelope(0)
+    device.send([data])
+    ((reason, event),) = refused(installation, device.thing, 1)
+    assert (reason, event) == (f"device_{status}", device.event(data, event["received"]))
+    assert observe.readings(installation, device.thing) == {}
+
+
+def test_bad_blocks_and_replies(installation: Installation, registrar: Registrar, unique: Callable[[str], str]) -> None:
+    """In one batch with the good block, which is accepted: the day is matched all the same."""
+    device, other = registrar.device(unique("meter")), registrar.device(unique("other"))
+    sent, message, _ = device.day(yesterday(), 6, "blocks")
+    _, foreign, _ = other.day(yesterday(), 6, "blocks")
+    device.send(sent)
+    sealed, salt, summaries = cbor2.loads(message)
+    forged = cbor2.dumps([attack.forged(sealed), salt, summaries])
+    bad = {
+        "not_a_block": b"garbage",
+        "wrong_kind": cbor2.dumps([sent[0], salt, summaries]),
+        "other_device": foreign,
+        "bad_signature": forged,
+        "digest_mismatch": cbor2.dumps([sealed, bytes(16), summaries]),
+        "trailing_bytes": cbor2.dumps([sealed + b"\0", salt, summaries]),
+    }
+    not_a_reply = seal(Header(device.thing, 0, "vitro-reply", "application/vitro-reply+cbor"), b"\x01", device.key)
+    with observe.held_back(installation, "blocks"):
+        device.send([*list(bad.values())[:3], message, *list(bad.values())[3:]], "block")
+        device.send([not_a_reply], "reply")
+        wait.until("the rules to deliver", lambda: installation.waiting("blocks") >= len(bad) + 2, SECONDS, 0.2)
+    told = refused(installation, device.thing, len(bad) + 1)
+    assert {reason: base64.b64decode(event["envelope"]) for reason, event in told} == bad | {"not_a_reply": not_a_reply}
+    for reason, event in told:
+        topic = device.topic("reply" if reason == "not_a_reply" else "block")
+        assert event == device.event(base64.b64decode(event["envelope"]), event["received"], topic=topic)
+    assert observe.settled(installation, device.thing, yesterday())["outcome"] == "matched"
+    # The block once more changes nothing; another one under its number is a fork.
+    again = Device(installation, device.thing, device.folder)
+    _, second, _ = again.day(yesterday(), 5, "another")
+    device.send([message, second], "block")
+    assert [reason for reason, _ in refused(installation, device.thing, len(bad) + 2)].count("fork") == 1
+    wait.until("the queue to be empty", lambda: installation.waiting("blocks") == 0, SECONDS, 0.2)
+    assert len(observe.refusals(installation, device.thing)) == len(bad) + 2
+    assert observe.row(installation, "days", device=device.thing, day=yesterday())["accounts"] == 1

@@ -6,7 +6,7 @@ import pytest
 
 from e2e.support import faults, observe
 from e2e.support.devices import Device, yesterday
-from e2e.support.faults import denied, s3_error, throttled, unprocessed
+from e2e.support.faults import denied, queue_throttled, s3_error, throttled, unprocessed
 from outsider import attack
 from stack import Installation, wait
 
@@ -14,6 +14,7 @@ pytestmark = pytest.mark.e2e
 SECONDS = 90.0
 # More than the three attempts of one call, so that it is the queue that has to bring messages back.
 TIMES = 4
+NIGHT = ("blocks", "summarize", "reconcile")
 
 
 def stored(installation: Installation, device: Device, sent: list[bytes]) -> None:
@@ -71,9 +72,10 @@ def test_ingest_and_the_quarantine(installation: Installation, device: Device, s
 
 @pytest.mark.parametrize("function", ["reconcile", "summarize"])
 def test_the_night_in_trouble(installation: Installation, device: Device, function: str) -> None:
-    """Tables and archive refuse at several steps of a day; it is settled all the same, and once."""
+    """Tables, archive and queues refuse at several steps of a day; it is settled all the same, and once."""
     day = yesterday()
     sent, message, increase = device.day(day, 24, function)
+    dead = {queue: installation.waiting(f"{queue}-dlq") for queue in NIGHT}
     device.send(sent)
     stored(installation, device, sent)
     before = installation.metric("DaysMatched")
@@ -83,16 +85,18 @@ def test_the_night_in_trouble(installation: Installation, device: Device, functi
         throttled("UpdateItem", times=TIMES, code="InternalServerError"),
         s3_error("PUT", times=TIMES, status=503, code="SlowDown"),
         s3_error("GET", times=1, status=403, code="AccessDenied"),
+        queue_throttled(TIMES),
     ]
-    with faults.between(installation, function, ("DYNAMODB", "S3"), trouble) as proxy:
+    with faults.between(installation, function, ("DYNAMODB", "S3", "SQS"), trouble) as proxy:
         device.send([message], "block")
         settled = observe.settled(installation, device.thing, day, SECONDS)
-        for queue in ("blocks", "summarize", "reconcile"):
+        for queue in NIGHT:
             wait.until(f"{queue} to be empty", lambda q=queue: installation.waiting(q) == 0, SECONDS, 0.2)
         assert proxy.exhausted, [(fault.operations, fault.answered) for fault in proxy.faults]
     assert (settled["outcome"], settled["count"]) == ("matched", len(sent))
     assert observe.summary_increase(installation, settled, "energy") == increase
     assert observe.parked(installation, device.thing) == []
+    assert {queue: installation.waiting(f"{queue}-dlq") for queue in NIGHT} == dead
     assert installation.metric("DaysMatched") == before + 1
     closed = observe.row(installation, "devices", device=device.thing)
     assert closed["closed_through"] == len(sent) - 1

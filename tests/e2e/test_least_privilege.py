@@ -65,6 +65,24 @@ def test_the_whole_way_with_every_policy_enforced(
     assert [reason for reason, _ in told] == ["bad_signature"]
     wait.until("the evidence", lambda: second in observe.readings(installation, silent.thing).get(0, []), 60, 0.5)
 
+    # reconcile: a block that is refused, and one that waits in the archive for the one before it.
+    silent.send([b"garbage"], "block")
+    wait.until("the garbage to be kept", lambda: len(observe.refusals(installation, silent.thing)) == 2, 60, 0.5)
+    early, first_day = registrar.device(unique("early")), whole_day.day_before(day)
+    days = [early.day(each, 6, "roles") for each in (first_day, day)]
+    for envelopes, _, _ in days:
+        early.send(envelopes)
+    early.send([days[1][1]], "block")
+    wait.until(
+        "the later block to wait",
+        lambda: "pending_block" in observe.row(installation, "days", device=early.thing, day=day),
+        60,
+        0.2,
+    )
+    early.send([days[0][1]], "block")
+    for each in (first_day, day):
+        assert observe.settled(installation, early.thing, each)["outcome"] == "matched"
+
     # heartbeat: the silent one and the others, by index and readings, and gaps opened.
     marked = observe.row(installation, "devices", device=silent.thing)
     answer = installation.invoke("heartbeat", {"now": marked["mark_received"] + 3 * 3_600_000})
@@ -114,8 +132,8 @@ def test_a_provisioned_device_speaks_for_itself_alone(
     info, customer = auth_installation.info, auth_installation.customer
     data = device.envelope(0)
 
-    def attempt(client: str, topic: str) -> None:
-        publish.publish(info.mqtt_host, info.mqtt_port, device.folder, client, topic, [data], timeout=3)
+    def attempt(client: str, topic: str, timeout: float = 2) -> None:
+        publish.publish(info.mqtt_host, info.mqtt_port, device.folder, client, topic, [data], timeout=timeout)
 
     for topic in (
         publish.topic_of(customer, victim.thing, "telemetry"),
@@ -128,7 +146,7 @@ def test_a_provisioned_device_speaks_for_itself_alone(
             attempt(device.thing, topic)
     with pytest.raises(publish.PublishError):
         attempt(victim.thing, device.topic())
-    attempt(device.thing, device.topic())
+    attempt(device.thing, device.topic(), timeout=20)
     wait.until("its own message", lambda: observe.readings(auth_installation, device.thing) == {0: [data]}, 60, 0.2)
     assert observe.readings(auth_installation, victim.thing) == {}
     for thing in (device.thing, victim.thing):

@@ -62,6 +62,12 @@ def unprocessed(times: int) -> Fault:
     return Fault(("BatchWriteItem",), times, 200, answer, "application/x-amz-json-1.0")
 
 
+def queue_throttled(times: int) -> Fault:
+    """SQS takes no message for now."""
+    body = json.dumps({"__type": "com.amazonaws.sqs#RequestThrottled", "message": "Request is throttled."}).encode()
+    return Fault(("SendMessage",), times, 400, lambda _: body, "application/x-amz-json-1.0")
+
+
 def s3_error(*operations: str, times: int, status: int, code: str) -> Fault:
     """S3 refuses: 503 SlowDown, 403 AccessDenied, 500 InternalError."""
     body = f'<?xml version="1.0" encoding="UTF-8"?><Error><Code>{code}</Code><Message>{code}</Message></Error>'.encode()
@@ -148,7 +154,7 @@ class _Server(ThreadingHTTPServer):
 def between(
     installation: Installation, function: str, services: tuple[str, ...], faults: list[Fault], delay: float = 0.0
 ) -> Iterator[Proxy]:
-    """Points a function's calls of these services (`DYNAMODB`, `S3`) at a proxy, and back at the end."""
+    """Points a function's calls of these services (`DYNAMODB`, `S3`, `SQS`) at a proxy, and back at the end."""
     proxy = Proxy(installation.info.endpoint_url, faults, delay)
     server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"proxy": proxy}))
     proxy.url = f"http://127.0.0.1:{server.server_port}"

@@ -75,6 +75,32 @@ def row(installation: Installation, table: str, **key: str) -> dict[str, Any]:
     return _item(found.get("Item", {}))
 
 
+def forget(installation: Installation, thing: str, number: int) -> None:
+    """Takes a number's readings away, as their time to live does."""
+    dynamodb, table = installation.client("dynamodb"), installation.name("readings")
+    found = dynamodb.query(
+        TableName=table,
+        KeyConditionExpression="device = :d",
+        ExpressionAttributeValues={":d": {"S": thing}},
+        ProjectionExpression="device, #k",
+        ExpressionAttributeNames={"#k": "key"},
+    )["Items"]
+    for key in found:
+        if int.from_bytes(key["key"]["B"][:8], "big") == number:
+            dynamodb.delete_item(TableName=table, Key=key)
+
+
+def set_status(installation: Installation, thing: str, status: str) -> None:
+    """Sets a device's status in the registry."""
+    installation.client("dynamodb").update_item(
+        TableName=installation.name("devices"),
+        Key={"device": {"S": thing}},
+        UpdateExpression="SET #s = :s",
+        ExpressionAttributeNames={"#s": "status"},
+        ExpressionAttributeValues={":s": {"S": status}},
+    )
+
+
 def settled(installation: Installation, thing: str, day: str, timeout: float = 60) -> dict[str, Any]:
     """The row of a day once it has an outcome."""
 

@@ -107,3 +107,8 @@ def figures(installation: Installation, parties: Parties, site: Site, day: str, 
 def midnight_after(day: str) -> int:
     """The first second after a day in UTC."""
     return int(dt.datetime.fromisoformat(f"{day}T00:00:00+00:00").timestamp()) + 86_400
+
+
+def day_before(day: str) -> str:
+    """The day before a day."""
+    return (dt.date.fromisoformat(day) - dt.timedelta(days=1)).isoformat()
