@@ -11,9 +11,12 @@ METRICS = {
     *("MessagesStored", "Duplicates", "Refused", "Flagged", "GapsLive"),
     *("BlocksAccepted", "BlocksPending", "BackfillsAsked"),
     *("DaysMatched", "DaysBackfilled", "DaysIncomplete", "DaysMismatched", "DaysMissing"),
-    *("DaysPublished", "DaysParked", "StatementsIssued"),
+    *("DaysPublished", "DaysParked", "DaysRetried", "StatementsIssued"),
 }
-ALARMED = {"Refused", "Equivocations", "GapsLive", "DaysParked", "DaysMismatched", "DaysIncomplete", "DaysMissing"}
+ALARMED = {
+    *("Refused", "Equivocations", "GapsLive", "DaysParked", "DaysRetried"),
+    *("DaysMismatched", "DaysIncomplete", "DaysMissing"),
+}
 
 
 def alarms(template: Template, namespace: str, metric: str | None = None) -> dict[str, str]:
@@ -43,6 +46,21 @@ def test_every_function_that_fails_rings(template: Template) -> None:
 
 def test_refusals_gaps_and_days_that_go_wrong_ring(template: Template) -> None:
     assert alarms(template, "Vitro") == dict.fromkeys(ALARMED, "P")
+
+
+def test_days_that_keep_coming_again_ring_long_before_they_are_dead_letters(template: Template) -> None:
+    (alarm,) = [
+        alarm for alarm in template.of_type("AWS::CloudWatch::Alarm").values() if alarm["MetricName"] == "DaysRetried"
+    ]
+    queue = template.of_type("AWS::SQS::Queue")["PublishQueue"]
+    hidden, longest_poll = queue["VisibilityTimeout"], 20
+    batching = template.functions()["publish"]["Events"]["Publish"]["Properties"]["MaximumBatchingWindowInSeconds"]
+    # A single failure is no alarm; of an outage, every period has a retry, whatever their phase.
+    assert alarm["EvaluationPeriods"] > 1
+    assert "DatapointsToAlarm" not in alarm
+    assert alarm["Period"] > hidden + longest_poll + batching
+    until_dead = hidden * queue["RedrivePolicy"]["maxReceiveCount"]
+    assert alarm["Period"] * (alarm["EvaluationPeriods"] + 1) < until_dead / 5
 
 
 def test_alarms_reach_the_topic_and_silence_is_no_alarm(template: Template) -> None:

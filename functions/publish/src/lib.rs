@@ -79,15 +79,32 @@ pub struct Publish<L, D, A, P, C> {
 #[derive(Debug, thiserror::Error)]
 enum Again {
     #[error(transparent)]
+    Task(CloudError),
+    #[error(transparent)]
     Cloud(#[from] CloudError),
     #[error(transparent)]
     Ledger(#[from] ClientError),
-    #[error("the ledger does not take it yet: {0}")]
-    NotYet(String),
+    #[error("the ledger does not take it yet: {code}: {detail}")]
+    NotYet { code: String, detail: String },
     #[error("the invocation's time is over")]
     Time,
     #[error("there is no account to publish")]
     NoAccount,
+}
+
+impl Again {
+    /// The reason in a word, for the metric: the contract's code, or where it failed.
+    fn reason(&self) -> &str {
+        match self {
+            Self::Task(_) => "not_a_task",
+            Self::Cloud(_) => "store",
+            Self::Ledger(ClientError::Profile(_)) => "profile",
+            Self::Ledger(error) => error.code().unwrap_or("ledger"),
+            Self::NotYet { code, .. } => code,
+            Self::Time => "time",
+            Self::NoAccount => "no_account",
+        }
+    }
 }
 
 /// What to do with a transaction that failed.
@@ -118,7 +135,7 @@ impl<L: Channel, D: DayStore, A: Archive, P: Park, C: Clock> Publish<L, D, A, P,
         for record in event.records {
             match record.json::<PublishTask>("publish task") {
                 Ok(task) => tasks.entry((task.thing, task.day)).or_default().push(record.message_id),
-                Err(error) => run.again(&[record.message_id], &error),
+                Err(error) => run.again(&[record.message_id], &Again::Task(error)),
             }
         }
         let mut loading = stream::iter(tasks)
@@ -228,7 +245,7 @@ impl<L: Channel, D: DayStore, A: Archive, P: Park, C: Clock> Publish<L, D, A, P,
     /// Notes what became of a day.
     async fn settle(&self, due: &Due, verdict: &Verdict, tx: &str, run: &mut Run) -> Result<(), Again> {
         if verdict.retryable() {
-            return Err(Again::NotYet(format!("{}: {}", verdict.code, verdict.detail)));
+            return Err(Again::NotYet { code: verdict.code.clone(), detail: verdict.detail.clone() });
         }
         if !verdict.accepted {
             return self.park(due, &verdict.code, &verdict.detail, run).await;
@@ -299,14 +316,16 @@ struct Run {
 }
 
 impl Run {
-    fn again(&mut self, messages: &[String], error: &dyn std::error::Error) {
+    /// One day, asked for by these messages, has to come again.
+    fn again(&mut self, messages: &[String], error: &Again) {
+        self.metrics.count_reason("DaysRetried", error.reason(), 1);
         for message_id in messages {
             tracing::warn!(%message_id, error = %chain(error), "a message has to come again");
             self.response.fail(message_id);
         }
     }
 
-    fn again_all(&mut self, batch: &[Due], error: &dyn std::error::Error) {
+    fn again_all(&mut self, batch: &[Due], error: &Again) {
         for due in batch {
             self.again(&due.messages, error);
         }

@@ -112,6 +112,11 @@ impl World {
     }
 }
 
+/// Days that come again for a reason, and for any.
+fn retried(metrics: &Metrics, reason: &str) -> (f64, f64) {
+    (metrics.of_reason("DaysRetried", reason), metrics.total("DaysRetried"))
+}
+
 fn kwh(text: &str) -> vitro_proof::Decimal {
     text.parse().unwrap()
 }
@@ -206,23 +211,46 @@ async fn what_may_go_better_later_comes_again() {
     let day = world.device("dev-1", 1).await.seal_day(Some(&kwh("1"))).unwrap();
     world.settled(&day, 0).await;
     let conflict = TxValidationCode::of(11);
-    for error in [
-        LedgerError::Unavailable { what: "no peer answers", failures: Default::default() },
-        LedgerError::Invalid { tx_id: "t".into(), block_number: 1, code: conflict },
-        LedgerError::NotOrdered { orderer: "o".into(), status: 503, info: "busy".into() },
-        LedgerError::Refused { status: 500, message: "forbidden: rc may not call this".into() },
-        LedgerError::Refused { status: 500, message: "access denied".into() },
+    let refused = |message: &str| LedgerError::Refused { status: 500, message: message.into() };
+    for (error, reason) in [
+        (LedgerError::Unavailable { what: "no peer answers", failures: Default::default() }, "ledger"),
+        (LedgerError::Invalid { tx_id: "t".into(), block_number: 1, code: conflict }, "ledger"),
+        (LedgerError::NotOrdered { orderer: "o".into(), status: 503, info: "busy".into() }, "ledger"),
+        (refused("forbidden: rc may not call this"), "forbidden"),
+        (refused("access denied"), "ledger"),
     ] {
         world.channel.trouble([Trouble::Before(error)]);
-        let (failed, _) = world.handle(&[("dev-1", "2026-01-02")]).await;
+        let (failed, metrics) = world.handle(&[("dev-1", "2026-01-02")]).await;
         assert_eq!(failed, ["m0"]);
+        assert_eq!(retried(&metrics, reason), (1.0, 1.0), "{reason}");
         assert_eq!(world.row("dev-1", "2026-01-02").state, DayState::Reconciled);
     }
     // Before the day is over by the ledger's rules, the verdict is one that may change.
     world.channel.set_now(NOW - 30 * 86_400);
-    assert_eq!(world.handle(&[("dev-1", "2026-01-02")]).await.0, ["m0"]);
+    let (failed, metrics) = world.handle(&[("dev-1", "2026-01-02")]).await;
+    assert_eq!(failed, ["m0"]);
+    assert_eq!(retried(&metrics, "day_not_over"), (1.0, 1.0));
     world.channel.set_now(NOW);
-    assert!(world.handle(&[("dev-1", "2026-01-02")]).await.0.is_empty());
+    let (failed, metrics) = world.handle(&[("dev-1", "2026-01-02")]).await;
+    assert!(failed.is_empty());
+    assert_eq!(retried(&metrics, "ledger"), (0.0, 0.0));
+}
+
+#[tokio::test]
+async fn days_that_come_again_are_counted_once_each() {
+    let world = world();
+    let mut tasks = Vec::new();
+    for (name, seed) in [("dev-1", 1), ("dev-2", 2)] {
+        let day = world.device(name, seed).await.seal_day(Some(&kwh("1"))).unwrap();
+        world.settled(&day, 0).await;
+        // The queue may hand a message out twice.
+        tasks.extend([(name, "2026-01-02"), (name, "2026-01-02")]);
+    }
+    let away = LedgerError::Unavailable { what: "no peer answers", failures: Default::default() };
+    world.channel.trouble([Trouble::Before(away)]);
+    let (failed, metrics) = world.handle(&tasks).await;
+    assert_eq!(failed.len(), 4);
+    assert_eq!(retried(&metrics, "ledger"), (2.0, 2.0));
 }
 
 #[tokio::test]
@@ -274,9 +302,11 @@ async fn a_missing_block_and_its_later_coming_are_two_accounts() {
 async fn what_is_no_task_or_has_no_account_comes_again() {
     let world = world();
     let bodies = ["{}".to_owned(), r#"{"thing":"dev-9","day":"2026-01-02"}"#.to_owned()];
-    let (mut failed, _) = world.handle_bodies(&bodies).await;
+    let (mut failed, metrics) = world.handle_bodies(&bodies).await;
     failed.sort();
     assert_eq!(failed, ["m0", "m1"]);
+    assert_eq!(retried(&metrics, "not_a_task"), (1.0, 2.0));
+    assert_eq!(retried(&metrics, "no_account"), (1.0, 2.0));
 }
 
 #[tokio::test]
@@ -309,7 +339,8 @@ async fn no_transaction_begins_when_the_time_is_over() {
     let body = serde_json::json!({ "thing": "dev-1", "day": "2026-01-02" }).to_string();
     let event = serde_json::from_value(serde_json::json!({ "Records": [{ "messageId": "m", "body": body }] })).unwrap();
     let before = world.channel.submitted().len();
-    let (response, _) = world.publish.handle(event, UnixMillis((NOW + 30) * 1000)).await;
+    let (response, metrics) = world.publish.handle(event, UnixMillis((NOW + 30) * 1000)).await;
     assert_eq!(response.batch_item_failures.len(), 1);
+    assert_eq!(retried(&metrics, "time"), (1.0, 1.0));
     assert_eq!(world.channel.submitted().len(), before);
 }
