@@ -1,7 +1,7 @@
 //! The heartbeat function: tells which devices have fallen silent (the 60-minute rule, live: by received time).
 //!
 //! Candidates come from the liveness index, whose marks lag behind by up to ten minutes; each is confirmed by its newest stored
-//! reading, so precision is that of the readings and the cost that of the marks. A silent device's gap is opened; a device with an
+//! readings, so precision is that of the readings and the cost that of the marks. A silent device's gap is opened; a device with an
 //! open gap is looked at again every time, and the gap is closed if it was heard. Ingest closes it too, when it moves the mark.
 #![forbid(unsafe_code)]
 

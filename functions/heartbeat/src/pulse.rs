@@ -104,7 +104,7 @@ async fn check(
     Ok(())
 }
 
-/// The newest stored reading: its number and when it was received.
+/// What the newest stored readings tell: the highest number and the last received time.
 pub type Newest = (SequenceNumber, UnixMillis);
 
 #[cfg(test)]

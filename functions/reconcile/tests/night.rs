@@ -145,6 +145,32 @@ async fn without_a_block_the_deadline_closes_the_day_and_the_block_still_counts(
 }
 
 #[tokio::test]
+async fn a_number_far_from_all_others_breaks_no_day() {
+    use vitro_cloud::days::DayStore;
+    for far in [10u64.pow(15), u64::MAX] {
+        let (cloud, mut site) = (Cloud::new(), Site::new());
+        let blocks = [site.live(0, 20), site.live(1, 20)];
+        cloud.store(&site, &[]);
+        for index in 0..2 {
+            let bounds = DayBounds::of(&support::zone(), day(index)).unwrap();
+            let stray = site.envelope(far - u64::from(index), UnixMillis((bounds.from + 3000) * 1000), 1);
+            cloud.readings.put(reading(far - u64::from(index), &stray, 1000));
+            cloud.days.note_seen(&thing(), day(index), 0, far).await.unwrap();
+        }
+        cloud.run(&site, true, vec![Message::Event(block_event(&blocks[0]))]).await;
+        assert_eq!(cloud.row(0).outcome, Some(Outcome::Matched));
+        let task = DayTask { thing: thing(), day: day(1), attempt: 0 };
+        cloud.run(&site, true, vec![Message::Summarize(SummarizeTask::Day(task))]).await;
+        let row = cloud.row(1);
+        let account = row.decoded_account().unwrap().unwrap();
+        assert_eq!((row.outcome, account.first, account.count), (Some(Outcome::Missing), 20, 20));
+        cloud.run(&site, true, vec![Message::Event(block_event(&blocks[1]))]).await;
+        assert_eq!(cloud.row(1).outcome, Some(Outcome::Matched));
+        assert_eq!(closed_through(&cloud).await, Some(39));
+    }
+}
+
+#[tokio::test]
 async fn a_later_day_never_closes_what_an_earlier_one_still_has_to_heal() {
     let (cloud, mut site) = (Cloud::new(), Site::new());
     let blocks = [site.live(0, 20), site.live(1, 20), site.live(2, 0), site.live(3, 20)];

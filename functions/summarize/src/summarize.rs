@@ -8,21 +8,16 @@ use vitro_cloud::days::{DayBlock, DayRow, Standing, edit};
 use vitro_cloud::devices::{Device, MARK_NUMBERS, Registered};
 use vitro_cloud::queue::{DayTask, ReconcileTask};
 use vitro_cloud::readings::Reading;
-use vitro_cloud::sources::run;
+use vitro_cloud::sources::{around_day, run};
 use vitro_cloud::summaries::SummaryDocument;
 use vitro_proof::block::OpenedBlock;
 use vitro_proof::reconcile::DayFrame;
 use vitro_proof::summary::closings;
-use vitro_proof::{
-    BlockMessage, BlockNumber, DayBounds, Decimal, DeviceId, Hash, SensorName, SensorTable, SequenceNumber,
-};
+use vitro_proof::{BlockMessage, BlockNumber, DayBounds, Decimal, DeviceId, Hash, SensorName, SensorTable};
 
 use crate::choose::sum_up;
 use crate::ports::Ports;
 use crate::span::{Timed, of_day};
-
-/// How many numbers are read at once where a day is found by time.
-const CHUNK: u64 = 4096;
 
 /// What became of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,7 +112,7 @@ impl Ports {
             Some(previous) => previous.block.end(),
             None => row.low.unwrap_or_default().saturating_sub(MARK_NUMBERS),
         };
-        let mut readings = self.around(thing, start, row.high.unwrap_or(start), bounds).await?;
+        let mut readings = around_day(self.readings.as_ref(), thing, start, bounds).await?;
         let timed: Vec<Timed> = readings.iter().map(|reading| (reading.number().0, reading.time)).collect();
         let run = of_day(&timed, bounds);
         let known = previous.as_ref().filter(|p| p.block.bounds.to == bounds.from).map(|p| p.block.end());
@@ -133,29 +128,6 @@ impl Ports {
             root: None,
             readings,
         })
-    }
-
-    /// The readings from `start` on, until a whole stretch of numbers lies behind the day.
-    async fn around(
-        &self,
-        thing: &DeviceId,
-        start: u64,
-        high: u64,
-        bounds: DayBounds,
-    ) -> Result<Vec<Reading>, CloudError> {
-        let mut readings: Vec<Reading> = Vec::new();
-        let mut from = start;
-        loop {
-            let last = from.saturating_add(CHUNK - 1);
-            let part = self.readings.range(thing, SequenceNumber(from), SequenceNumber(last)).await?;
-            let behind = part.iter().all(|reading| reading.time.is_some_and(|time| time.seconds() >= bounds.to));
-            let is_last = last == u64::MAX || (behind && (!part.is_empty() || from > high));
-            readings.extend(part);
-            if is_last {
-                return Ok(readings);
-            }
-            from = last + 1;
-        }
     }
 
     async fn daily_block(&self, device: &Registered, number: BlockNumber) -> Result<OpenedBlock, CloudError> {

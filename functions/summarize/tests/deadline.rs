@@ -196,3 +196,36 @@ async fn a_silent_day_is_empty() {
     let document = SummaryDocument::read(&world.archive.get(&sent.summary).await.unwrap()).unwrap();
     assert_eq!((document.day.count, document.gap_count()), (0, 1));
 }
+
+#[tokio::test]
+async fn a_number_far_from_all_others_costs_nothing() {
+    for far in [10u64.pow(15), u64::MAX] {
+        let world = world(1);
+        let DayBounds { from, to } = bounds();
+        for number in 0..100u64 {
+            store(&world, number, from + i64::try_from(number).unwrap() * 600);
+        }
+        store(&world, far, from + 30_000);
+        world.days.note_seen(&device(0).id, day(), 0, far).await.unwrap();
+        let summed = async |expected: (u64, u64)| {
+            world.fuse.set(None);
+            let task = DayTask { thing: device(0).id, day: day(), attempt: 0 };
+            assert_eq!(world.ports.summarize(&task).await.unwrap(), Summed::Sent);
+            assert!(world.fuse.passed() < 40, "the calls do not grow with the number: {}", world.fuse.passed());
+            let sent = world.outbox.take().reconcile.remove(0);
+            let document = SummaryDocument::read(&world.archive.get(&sent.summary).await.unwrap()).unwrap();
+            assert_eq!(
+                (document.day.first, document.day.count, document.day.held),
+                (expected.0, expected.1, expected.1)
+            );
+        };
+        summed((0, 100)).await;
+        if far == u64::MAX {
+            // Days later, with more behind the day than is read at once.
+            for number in 100..4300u64 {
+                store(&world, number, to + i64::try_from(number).unwrap() * 10);
+            }
+            summed((0, 100)).await;
+        }
+    }
+}

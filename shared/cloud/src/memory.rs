@@ -445,4 +445,12 @@ impl ReadingSource for MemoryReadings {
             found
         })
     }
+
+    async fn page(&self, device: &DeviceId, from: ReadingKey, limit: usize) -> Result<Vec<Reading>, CloudError> {
+        self.fuse.around(|| {
+            let readings = lock(&self.readings);
+            let rest = readings.range((device.clone(), from)..).take_while(|((owner, _), _)| owner == device);
+            rest.map(|(_, reading)| reading.clone()).take(limit).collect()
+        })
+    }
 }

@@ -37,6 +37,18 @@ impl ReadingKey {
     pub fn number(&self) -> SequenceNumber {
         SequenceNumber(self.0[..8].iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
     }
+
+    /// The lowest key of a number.
+    #[must_use]
+    pub fn first_of(number: SequenceNumber) -> Self {
+        Self::new(number, &Leaf([0; 32]))
+    }
+
+    /// The key after this one; nothing after the last.
+    #[must_use]
+    pub fn next(self) -> Option<Self> {
+        u128::from_be_bytes(self.0).checked_add(1).map(|next| Self(next.to_be_bytes()))
+    }
 }
 
 /// One stored envelope.
@@ -107,7 +119,7 @@ impl Reading {
 }
 
 /// Readings in order: by number, then by the time they were received, so that the first of a number comes first.
-fn sort(readings: &mut [Reading]) {
+pub(crate) fn sort(readings: &mut [Reading]) {
     readings.sort_by_key(|reading| (reading.number(), reading.received, reading.key));
 }
 
@@ -235,11 +247,41 @@ impl Readings {
         self.range(device, number, number).await
     }
 
-    /// The reading with the highest number.
+    /// The readings from the key `from` on, in the order of keys, at most `limit`; fewer only at the end. What it costs is what is read:
+    /// numbers that nothing is stored under cost nothing, however many they are.
     ///
     /// # Errors
     /// As [`Readings::range`].
-    pub async fn newest(&self, device: &DeviceId) -> Result<Option<Reading>, CloudError> {
+    pub async fn page(&self, device: &DeviceId, from: ReadingKey, limit: usize) -> Result<Vec<Reading>, CloudError> {
+        let mut readings = Vec::new();
+        let mut pages = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("device = :device AND #key >= :from")
+            .expression_attribute_names("#key", "key")
+            .expression_attribute_values(":device", s(device))
+            .expression_attribute_values(":from", b(from.0.as_slice()))
+            .consistent_read(true)
+            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
+            .into_paginator()
+            .send();
+        while readings.len() < limit {
+            let Some(page) = pages.next().await else { break };
+            let page = page.map_err(|error| CloudError::service(SERVICE, "Query", error))?;
+            for item in page.items() {
+                readings.push(Reading::read(item)?);
+            }
+        }
+        readings.truncate(limit);
+        Ok(readings)
+    }
+
+    /// The readings with the highest numbers, the highest first, at most `limit`.
+    ///
+    /// # Errors
+    /// As [`Readings::range`].
+    pub async fn highest(&self, device: &DeviceId, limit: u8) -> Result<Vec<Reading>, CloudError> {
         let found = self
             .client
             .query()
@@ -248,11 +290,11 @@ impl Readings {
             .expression_attribute_values(":device", s(device))
             .consistent_read(true)
             .scan_index_forward(false)
-            .limit(1)
+            .limit(limit.into())
             .send()
             .await
             .map_err(|error| CloudError::service(SERVICE, "Query", error))?;
-        found.items().first().map(Reading::read).transpose()
+        found.items().iter().map(Reading::read).collect()
     }
 }
 
@@ -321,6 +363,14 @@ mod tests {
             let reading = Reading { envelope, time: time.map(UnixMillis), flags, expires, ..reading(number, leaf, received) };
             prop_assert_eq!(reading.number(), SequenceNumber(number));
             prop_assert_eq!(Reading::read(&reading.write()).unwrap(), reading);
+        }
+
+        #[test]
+        fn keys_follow_one_another(number: u64, leaf: [u8; 32]) {
+            let key = ReadingKey::new(SequenceNumber(number), &Leaf(leaf));
+            prop_assert!(ReadingKey::first_of(SequenceNumber(number)) <= key);
+            prop_assert!(key.next().is_none_or(|next| next > key));
+            prop_assert_eq!(ReadingKey([0xff; 16]).next(), None);
         }
 
         #[test]

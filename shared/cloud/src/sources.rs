@@ -1,11 +1,14 @@
 //! What the night reads and does not change, as traits: the registry and the time series. Tests bring their own.
 
 use async_trait::async_trait;
-use vitro_proof::{DeviceId, SequenceNumber};
+use vitro_proof::{DayBounds, DeviceId, SequenceNumber};
 
 use crate::devices::{Device, Devices};
 use crate::error::CloudError;
-use crate::readings::{Reading, Readings};
+use crate::readings::{Reading, ReadingKey, Readings, sort};
+
+/// How many readings are read at once where a day is found by time.
+const PAGE: usize = 4096;
 
 /// The registry, to be read.
 #[async_trait]
@@ -36,6 +39,12 @@ pub trait ReadingSource: Send + Sync {
         first: SequenceNumber,
         last: SequenceNumber,
     ) -> Result<Vec<Reading>, CloudError>;
+
+    /// The readings from the key `from` on, in the order of keys, at most `limit`; fewer only at the end.
+    ///
+    /// # Errors
+    /// [`CloudError`].
+    async fn page(&self, device: &DeviceId, from: ReadingKey, limit: usize) -> Result<Vec<Reading>, CloudError>;
 }
 
 #[async_trait]
@@ -59,6 +68,10 @@ impl ReadingSource for Readings {
     ) -> Result<Vec<Reading>, CloudError> {
         Readings::range(self, device, first, last).await
     }
+
+    async fn page(&self, device: &DeviceId, from: ReadingKey, limit: usize) -> Result<Vec<Reading>, CloudError> {
+        Readings::page(self, device, from, limit).await
+    }
 }
 
 /// The readings of a run: `count` numbers from `first`. An empty run costs no call.
@@ -75,4 +88,28 @@ pub async fn run(
         None => Ok(Vec::new()),
         Some(rest) => readings.range(device, SequenceNumber(first), SequenceNumber(first.saturating_add(rest))).await,
     }
+}
+
+/// The readings from the number `start` on until a whole page of them lies behind the day, by number and then by received time. It goes
+/// by readings and not by numbers, so a number far beyond all others costs nothing.
+///
+/// # Errors
+/// [`CloudError`].
+pub async fn around_day(
+    readings: &dyn ReadingSource,
+    device: &DeviceId,
+    start: u64,
+    bounds: DayBounds,
+) -> Result<Vec<Reading>, CloudError> {
+    let mut found: Vec<Reading> = Vec::new();
+    let mut from = Some(ReadingKey::first_of(SequenceNumber(start)));
+    while let Some(key) = from {
+        let page = readings.page(device, key, PAGE).await?;
+        let behind = page.iter().all(|reading| reading.time.is_some_and(|time| time.seconds() >= bounds.to));
+        let is_last = behind || page.len() < PAGE;
+        from = page.last().filter(|_| !is_last).and_then(|reading| reading.key.next());
+        found.extend(page);
+    }
+    sort(&mut found);
+    Ok(found)
 }

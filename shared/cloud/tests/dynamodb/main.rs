@@ -104,13 +104,40 @@ async fn a_throttled_batch_fails_without_the_others() {
     assert!(error.retryable() && error.to_string().contains("BatchWriteItem"), "{error}");
 }
 
+fn item(number: u8, received: u8) -> Value {
+    let key = base64(&ReadingKey::new(SequenceNumber(number.into()), &Leaf([received; 32])).0);
+    json!({ "device": { "S": "dev-1" }, "key": { "B": key }, "envelope": { "B": "AQ==" },
+        "received": { "N": received.to_string() } })
+}
+
+#[tokio::test]
+async fn a_page_goes_by_readings_and_not_by_numbers() {
+    let more = json!({ "device": { "S": "dev-1" }, "key": { "B": "AA==" } });
+    let server = Server::start(vec![
+        done(json!({ "Items": [item(1, 9)], "Count": 1, "LastEvaluatedKey": more })),
+        done(json!({ "Items": [item(2, 5), item(200, 6)], "Count": 2, "LastEvaluatedKey": more })),
+    ]);
+    let from = ReadingKey::first_of(SequenceNumber(1));
+    let found = Readings::new(client(&server), "t").page(&thing(), from, 2).await.unwrap();
+    assert_eq!(found.iter().map(|r| r.number().0).collect::<Vec<_>>(), [1, 2]);
+    let requests = server.requests();
+    assert_eq!(requests.len(), 2, "no page is read that is not needed");
+    assert_eq!((&requests[0]["Limit"], &requests[0]["ConsistentRead"]), (&json!(2), &json!(true)));
+    assert_eq!(requests[0]["ExpressionAttributeValues"][":from"]["B"], base64(&from.0));
+    assert_eq!(requests[1]["ExclusiveStartKey"], more);
+}
+
+#[tokio::test]
+async fn the_highest_numbers_are_read_from_the_end() {
+    let server = Server::start(vec![done(json!({ "Items": [item(9, 1), item(3, 7)], "Count": 2 }))]);
+    let found = Readings::new(client(&server), "t").highest(&thing(), 16).await.unwrap();
+    assert_eq!(found.iter().map(|r| (r.number().0, r.received.0)).collect::<Vec<_>>(), [(9, 1), (3, 7)]);
+    let requests = server.requests();
+    assert_eq!((&requests[0]["Limit"], &requests[0]["ScanIndexForward"]), (&json!(16), &json!(false)));
+}
+
 #[tokio::test]
 async fn a_range_is_read_page_by_page_in_order() {
-    let item = |number: u8, received: u8| {
-        let key = base64(&ReadingKey::new(SequenceNumber(number.into()), &Leaf([received; 32])).0);
-        json!({ "device": { "S": "dev-1" }, "key": { "B": key }, "envelope": { "B": "AQ==" },
-            "received": { "N": received.to_string() } })
-    };
     let more = json!({ "device": { "S": "dev-1" }, "key": { "B": "AA==" } });
     let server = Server::start(vec![
         done(json!({ "Items": [item(1, 9), item(1, 4)], "Count": 2, "LastEvaluatedKey": more })),

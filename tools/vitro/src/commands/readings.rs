@@ -9,15 +9,16 @@ use serde::Serialize;
 use vitro_cloud::days::DayStore;
 use vitro_cloud::devices::Registered;
 use vitro_cloud::readings::Reading;
+use vitro_cloud::sources;
 use vitro_proof::senml::{self, Value};
-use vitro_proof::{ContentFault, ContentType, DayBounds, DeviceId, LocalDay, Reason, SequenceNumber, ZoneName};
+use vitro_proof::{ContentFault, ContentType, DayBounds, DeviceId, LocalDay, Reason, ZoneName};
 
 use crate::error::CliError;
 use crate::instant::{show_millis, show_seconds};
 use crate::output;
 use crate::session::Session;
 
-/// `low` and `high` of a day are written coarsely: so far beyond them it is looked as well.
+/// `low` of a day is written coarsely: so far below it is looked as well.
 const COARSE: u64 = 1_500;
 
 /// Arguments of `readings`.
@@ -92,16 +93,13 @@ pub async fn run(args: &ReadingsArgs, session: &Session, out: &mut dyn Write) ->
     let bounds = DayBounds::of(&registered.device.zone, args.day)?;
     let row = session.days().get(&args.thing, args.day).await?;
     let block = row.as_ref().and_then(|row| row.block.as_ref());
-    let range = match (block, row.as_ref().and_then(|row| Some((row.low?, row.high?)))) {
-        (Some(block), _) => (block.count > 0).then(|| (block.first, block.first.saturating_add(block.count - 1))),
-        (None, Some((low, high))) => Some((low.saturating_sub(COARSE), high.saturating_add(COARSE))),
-        (None, None) => Some((0, u64::MAX)),
-    };
-    let mut stored = match range {
-        Some((first, last)) => {
-            session.readings().range(&args.thing, SequenceNumber(first), SequenceNumber(last)).await?
+    let readings = session.readings();
+    let mut stored = match block {
+        Some(block) => sources::run(&readings, &args.thing, block.first, block.count).await?,
+        None => {
+            let low = row.as_ref().and_then(|row| row.low).unwrap_or_default();
+            sources::around_day(&readings, &args.thing, low.saturating_sub(COARSE), bounds).await?
         }
-        None => Vec::new(),
     };
     if block.is_none() {
         let seen = row.as_ref().and_then(|row| Some(row.low?..=row.high?));
