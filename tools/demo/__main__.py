@@ -6,7 +6,9 @@ import argparse
 import datetime as dt
 import os
 import shutil
+import signal
 import sys
+import traceback
 from pathlib import Path
 
 from demo.attacker import Attacker
@@ -24,6 +26,7 @@ from demo.plan import (
     DemoError,
     Plan,
 )
+from demo.programs import Replay
 from demo.report import Report, say
 from stack import Deployment, Installation, Stack, StackConfig, StackError, dashboard
 from stack.model import REPO
@@ -38,6 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
     if (parsed.recording is None) != (parsed.sensors is None):
         print("demo: RECORDING and SENSORS go together", file=sys.stderr)
         return 2
+    # Ended by a signal, it still stops what it started.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     report = Report(FOLDER / "report.json")
     try:
         plan = Plan.make(
@@ -49,6 +54,10 @@ def main(arguments: list[str] | None = None) -> int:
         report.broke = str(error)
     except KeyboardInterrupt:
         report.broke = "interrupted"
+    except Exception as error:
+        # Whatever it was, the report is written and says so; the trace is for whoever mends it.
+        traceback.print_exc()
+        report.broke = f"{type(error).__name__}: {error}"
     report.write()
     print(report.table())
     print(f"\nThe same with every origin: {report.path.relative_to(REPO)}; the dashboard: {_shown(report)}")
@@ -86,11 +95,13 @@ def _run(installation: Installation, plan: Plan, report: Report) -> None:
     say("3. The four parties agree on the ledger: roles, devices, a price per unit")
     money.agree()
     say(f"4. {plan.recorded_day} of the recording is played as {plan.day} ({plan.zone}) by five devices")
-    running = fleet.replay()
+    running: list[Replay] = []
     try:
+        fleet.replay(running)
         attacker = Attacker(installation, fleet, report)
-        say("5. An attacker on the side, with the silent device's key")
+        say("5. An attacker on the side, with two devices' keys")
         attacker.refused()
+        attacker.nonsense()
         say("6. The devices close their day, the cloud closes it on its own, and the two are reconciled")
         told = fleet.watch(running)
     finally:
@@ -98,7 +109,6 @@ def _run(installation: Installation, plan: Plan, report: Report) -> None:
             replay.stop()
     night.silence()
     night.deadline()
-    attacker.nonsense()
     say("7. Blocks and accounts are on the ledger; the billing period closes")
     night.published()
     statement = money.bill()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,8 @@ from demo.report import Report, say
 from stack import Installation, wait
 
 SECONDS = 60.0
-# The used number that the attacker plays with.
-USED = 100
+# Numbers far beyond any that a device has reached.
+FAR, FARTHER = 10**12, 10**15
 
 
 class Attacker:
@@ -28,7 +30,8 @@ class Attacker:
         self.report = report
         self.stolen = next(device for device in DEVICES if device.role == "silent")
         self.cloned = next(device for device in DEVICES if device.role == "healthy")
-        self.original = observe.outbox(fleet.folder_of(self.stolen))[USED]
+        self.used = fleet.plan.used
+        self.original = observe.outbox(fleet.folder_of(self.stolen))[self.used]
 
     def refused(self) -> None:
         """What must be refused, and what is kept as evidence."""
@@ -42,15 +45,18 @@ class Attacker:
         self._equivocated(attack.equivocation(self.original, key))
 
     def nonsense(self) -> None:
-        """A well-signed envelope with nonsense in it, under the next number: stored, and flagged."""
-        device = self.cloned
-        folder = self.fleet.folder_of(device)
-        number = max(observe.outbox(folder)) + 1
-        sent = attack.nonsense(device.thing, number, Key.from_pem(folder / "key.pem"))
-        self._publish(device, sent)
-        item = self._wait("the nonsense to be stored", lambda: self._stored(device, number, sent))
-        code = sorted(item["flags"])[0] if item.get("flags") else "none"
-        self._tell("well-signed nonsense", "unreadable_pack", code, f"readings {device.thing}/{number}, flagged")
+        """Well-signed envelopes with nonsense in them, while the days are open and under numbers far ahead: stored, and flagged.
+
+        One with the key of a healthy device, whose day must end `matched` all the same, and one with the key of the device whose
+        day will be closed without a block.
+        """
+        for device, number in ((self.cloned, FAR), (self.stolen, FARTHER)):
+            key = Key.from_pem(self.fleet.folder_of(device) / "key.pem")
+            sent = attack.nonsense(device.thing, number, key)
+            self._publish(device, sent)
+            item = self._wait("the nonsense to be stored", partial(self._stored, device, number, sent))
+            codes = ",".join(sorted(item.get("flags") or ["none"]))
+            self._tell("well-signed nonsense", "unreadable_pack", codes, f"readings {device.thing}/{number}, flagged")
 
     def _refused(self, what: str, reason: str, sent: bytes) -> None:
         self._publish(self.stolen, sent)
@@ -62,12 +68,23 @@ class Attacker:
         )
 
     def _replayed(self, sent: bytes) -> None:
-        before = self.installation.metric("Duplicates")
+        held = self._copies(sent)
+        before = self._duplicates()
         self._publish(self.stolen, sent)
-        self._wait("the replay to be counted", lambda: self.installation.metric("Duplicates") > before)
-        copies = [item for item in observe.readings(self.installation, self.stolen.thing) if item["envelope"] == sent]
-        self.report.expect("replay: still stored once", 1, len(copies))
-        self._tell("a replay", "duplicate", "duplicate", "nothing: it is the item that was there")
+        self._wait("the replay to be told", lambda: len(self._duplicates()) > len(before))
+        self.report.expect("replay: the stored envelope is as it was, its receipt too", held, self._copies(sent))
+        self.report.expect("replay: told once", 1, len(self._duplicates()) - len(before))
+        code = str(self._duplicates()[-1]["reason"])
+        self._tell("a replay", "duplicate", code, "nothing: it is the item that was there")
+
+    def _duplicates(self) -> list[dict[str, Any]]:
+        """What ingest's log says of envelopes under the used number that it knew already."""
+        lines = [line for line in self.installation.logs("ingest") if '"known already"' in line]
+        told = [json.loads(line[line.index("{") :]) for line in lines]
+        return [line for line in told if (line["device"], line["number"]) == (self.stolen.thing, self.used)]
+
+    def _copies(self, sent: bytes) -> list[dict[str, Any]]:
+        return [item for item in observe.readings(self.installation, self.stolen.thing) if item["envelope"] == sent]
 
     def _equivocated(self, sent: bytes) -> None:
         self._publish(self.stolen, sent)
@@ -80,10 +97,10 @@ class Attacker:
         held = [
             item["envelope"]
             for item in observe.readings(self.installation, self.stolen.thing)
-            if item["number"] == USED
+            if item["number"] == self.used
         ]
         self.report.expect("equivocation: both envelopes are kept", True, self.original in held and sent in held)
-        kept = f"readings {self.stolen.thing}/{USED}, both"
+        kept = f"readings {self.stolen.thing}/{self.used}, both"
         self._tell("a second envelope under a used number", "equivocation", str(row["reason"]), kept)
 
     def _parked(self, sent: bytes) -> dict[str, object] | None:

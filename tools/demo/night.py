@@ -13,7 +13,7 @@ from demo import observe
 from demo.fleet import Fleet
 from demo.money import Money
 from demo.outside import increase
-from demo.plan import DEVICES, LOST, Device, Plan
+from demo.plan import DEVICES, Device, Plan
 from demo.programs import agent
 from demo.report import Report, say
 from stack import Installation, wait
@@ -38,16 +38,19 @@ class Night:
 
     def silence(self) -> None:
         """`heartbeat`, called with a `now` 61 minutes after the silent device's last receipt, tells it and not the others."""
-        last = {d.thing: max(i["received"] for i in observe.readings(self.installation, d.thing)) for d in DEVICES}
-        # What the attacker sent under the stolen device's name was received later; its last reading is its highest number.
-        own = observe.readings(self.installation, self.silent.thing)
-        last[self.silent.thing] = max(own, key=lambda item: item["number"])["received"]
+        # Receipts of what the devices themselves said: the attacker's envelopes came later.
+        last = {device.thing: self._last_receipt(device) for device in DEVICES}
         now = last[self.silent.thing] + 61 * MINUTE
         answer = self.installation.invoke("heartbeat", {"now": now})
         found = sorted(gap["device"] for gap in answer["gaps"])
         self.report.expect("heartbeat: devices that are silent", [self.silent.thing], found)
         self.report.heartbeat = {"now": now, "last_receipts": last, "gaps": answer["gaps"]}
         say(f"    heartbeat, 61 minutes after its last receipt, tells: {', '.join(found)}")
+
+    def _last_receipt(self, device: Device) -> int:
+        own = observe.outbox(self.fleet.folder_of(device))
+        found = observe.readings(self.installation, device.thing)
+        return max(int(item["received"]) for item in found if own.get(item["number"]) == item["envelope"])
 
     def deadline(self) -> None:
         """The deadline closes the day of the device whose block never came.
@@ -87,9 +90,7 @@ class Night:
             "statement": statement["lines"].get(device.thing),
         }
         if device.role != "silent":
-            count = self._minutes()
-            if count is not None:
-                self.report.expect(f"{device.thing}: envelopes stored", count, stored)
+            self.report.expect(f"{device.thing}: envelopes stored, one a row", len(self.plan.times), stored)
             for origin, figure in figures.items():
                 found = None if figure is None else str(figure["value"])
                 self.report.expect(f"{device.thing}: increase by the {origin}", increase(self.plan), found)
@@ -99,7 +100,7 @@ class Night:
         if device.role == "lossy":
             healed = cbor2.loads(row["account"])[8]
             numbers = [n for first, last in healed for n in range(first, last + 1)]
-            self.report.expect(f"{device.thing}: healed numbers in its account", list(LOST), numbers)
+            self.report.expect(f"{device.thing}: healed numbers in its account", self.plan.lost, numbers)
         return {
             "thing": device.thing,
             "role": device.role,
@@ -143,8 +144,3 @@ class Night:
             "value": str(value),
             "origin": {"bucket": self.installation.archive, "key": key, "version": version, "sha256": digest},
         }
-
-    def _minutes(self) -> int | None:
-        """One envelope a minute of the day: 1,440 of most days."""
-        start, end = self.plan.bounds()
-        return round((end.timestamp() - start.timestamp()) / 60)

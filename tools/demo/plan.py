@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import datetime as dt
 import tomllib
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -52,10 +54,13 @@ DEVICES = (
     Device("solar-4", "lossy"),
     Device("solar-5", "silent"),
 )
-# The sequence numbers that the lossy device's messages carry which never arrive.
-LOST = (17, 300, 301, 302, 303, 304, 305)
 # Local time at which the silent device stops.
-SILENT_FROM = "14:00"
+SILENT_FROM = dt.time(14, 0)
+# Of a recording a minute, the lossy device loses these messages; of others, those at the same places of the day.
+MINUTES = 1440
+LOST_SINGLE, LOST_RUN = 17, (300, 305)
+# A day must have so many rows, and so many before the silent device stops, to play every part.
+LEAST_ROWS, LEAST_BEFORE = 24, 12
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,38 @@ class Plan:
     resets_normal: bool
     width: str | None
     column: str
+    times: tuple[dt.datetime, ...]
+    """When the recorded day has a row, by the recording's own clock, in order."""
+
+    @property
+    def poll_seconds(self) -> int:
+        """How often the devices poll: as often as the recording has rows, so that each row is reported."""
+        steps = [round((b - a).total_seconds()) for a, b in pairwise(self.times)]
+        return max(1, min(steps))
+
+    @property
+    def before_silence(self) -> int:
+        """How many rows the silent device still reports."""
+        return sum(time.time() < SILENT_FROM for time in self.times)
+
+    @property
+    def lost(self) -> list[int]:
+        """The sequence numbers that get lost on the lossy device's way."""
+        first, last = (self._place(number) for number in LOST_RUN)
+        return sorted({self._place(LOST_SINGLE), *range(first, last + 1)})
+
+    @property
+    def used(self) -> int:
+        """A sequence number that the silent device used, for the attacker to play with."""
+        return self._place(100)
+
+    @property
+    def rate(self) -> int:
+        """Messages a second of the devices that go on: a day takes a minute or more, at most what AWS takes on a connection."""
+        return max(1, min(100, len(self.times) // 72))
+
+    def _place(self, number: int) -> int:
+        return number * len(self.times) // MINUTES
 
     @classmethod
     def make(cls, recording: Path, sensors: Path, zone: str, recorded_day: dt.date | None) -> Plan:
@@ -86,17 +123,19 @@ class Plan:
             raise DemoError(f"{sensors}: no counter in it, so there is nothing to bill")
         counter = counters[0]
         width = counter.get("width")
+        day, times = _rows(recording, recorded_day)
         return cls(
             recording=recording.resolve(),
             sensors=sensors.resolve(),
             zone=zone,
-            recorded_day=recorded_day or _first_day(recording, tz),
+            recorded_day=day,
             day=dt.datetime.now(tz).date() - dt.timedelta(days=1),
             register=counter["name"],
             unit=counter["unit"],
             resets_normal=bool(counter.get("resets_normal", False)),
             width=None if width is None else str(width),
             column=counter["column"],
+            times=times,
         )
 
     def bounds(self) -> tuple[dt.datetime, dt.datetime]:
@@ -104,8 +143,8 @@ class Plan:
         return self._bounds(self.day)
 
     def recorded_bounds(self) -> tuple[dt.datetime, dt.datetime]:
-        """The first instant of the recorded day, and of the next."""
-        return self._bounds(self.recorded_day)
+        """From the recorded day's first row to just after its last."""
+        return self.times[0], self.times[-1] + dt.timedelta(microseconds=1)
 
     def _bounds(self, day: dt.date) -> tuple[dt.datetime, dt.datetime]:
         tz = _zone(self.zone)
@@ -120,11 +159,19 @@ def _zone(name: str) -> ZoneInfo:
         raise DemoError(f"{name}: no such IANA time zone") from None
 
 
-def _first_day(recording: Path, tz: ZoneInfo) -> dt.date:
+def _rows(recording: Path, wanted: dt.date | None) -> tuple[dt.date, tuple[dt.datetime, ...]]:
+    """The day to play (the first, unless one is wanted) and the times of its rows."""
     try:
-        with recording.open() as lines:
-            next(lines)
-            time = dt.datetime.fromisoformat(next(lines).split(",", 1)[0])
-    except (OSError, StopIteration, ValueError) as error:
-        raise DemoError(f"{recording}: the first row has no readable time: {error}") from None
-    return time.astimezone(tz).date()
+        with recording.open(newline="", encoding="utf-8") as lines:
+            times = [dt.datetime.fromisoformat(row["time"]) for row in csv.DictReader(lines)]
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise DemoError(f"{recording}: its rows have no readable time: {error}") from None
+    day = wanted or (times[0].date() if times else None)
+    rows = tuple(time for time in times if time.date() == day)
+    before = sum(time.time() < SILENT_FROM for time in rows)
+    if day is None or len(rows) < LEAST_ROWS or before < LEAST_BEFORE or before == len(rows):
+        raise DemoError(
+            f"{recording}: to play every part, {day} needs at least {LEAST_ROWS} rows, {LEAST_BEFORE} of them before "
+            f"{SILENT_FROM:%H:%M} and one after; it has {len(rows)}, {before} before"
+        )
+    return day, rows

@@ -117,7 +117,7 @@ class ManagedProcess:
                 os.kill(member, signal.SIGKILL)
         wait.until(
             f"the children of {self.name} to end",
-            lambda: _reaped(pid) is not None and not group_members(pid),
+            lambda: (_reaped(pid) or self.pid() is None) and not group_members(pid),
             timeout,
         )
         self.pid_file.unlink(missing_ok=True)

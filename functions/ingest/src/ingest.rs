@@ -232,6 +232,7 @@ impl<S: Store, C: Clock> Ingest<S, C> {
             return plan.refused.push(refused);
         }
         if verdict == Verdict::Duplicate {
+            tracing::info!(reason = "duplicate", device = %opened.device, number = number.0, %leaf, "known already");
             return results.done(index, Done::Duplicate);
         }
         let reading = match self.reading(&opened, &registered, leaf) {
