@@ -9,6 +9,8 @@
 mod config;
 pub mod periods;
 
+use std::collections::VecDeque;
+
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use vitro_client::{Channel, Client, ClientError};
@@ -17,12 +19,16 @@ use vitro_cloud::config::StackName;
 use vitro_cloud::metrics::Metrics;
 use vitro_cloud::{Clock, CloudError};
 use vitro_contract::{AgreementId, Record, StatementView};
-use vitro_proof::{Hash, LocalDay};
+use vitro_proof::{Hash, LocalDay, UnixMillis};
 
 pub use config::Config;
 
-/// The most periods that one scheduled run closes: each is a transaction of a few seconds.
+/// The most periods that one scheduled run closes: each is a transaction of a few seconds. Those that fail do not count.
 const MOST_A_RUN: usize = 20;
+/// Failures after which a scheduled run leaves an agreement alone: its oldest period, and one of the others.
+const MOST_FAILURES: usize = 2;
+/// What is left of the invocation when a scheduled run begins no further period.
+const RESERVE_MILLIS: i64 = 40_000;
 
 /// What the function is called with.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -103,12 +109,12 @@ pub enum BillError {
     #[error(transparent)]
     Cloud(#[from] CloudError),
     /// Some of a scheduled run's periods were not closed; the others were.
-    #[error("{failed} of {all} periods were not closed; the first: {first}")]
+    #[error("{failed} of {tried} periods were not closed; the first: {first}")]
     Some {
         /// How many failed.
         failed: usize,
-        /// How many there were.
-        all: usize,
+        /// How many were tried.
+        tried: usize,
         /// Why the first one failed.
         first: Box<BillError>,
     },
@@ -143,6 +149,14 @@ pub fn statement_key(view: &StatementView, ending: &str) -> String {
     format!("statements/{}/{}_{}.{ending}", statement.agreement, statement.from, statement.to)
 }
 
+/// What a scheduled run has yet to close of an agreement.
+struct Open {
+    agreement: AgreementId,
+    /// Oldest first until one fails.
+    periods: VecDeque<(LocalDay, LocalDay)>,
+    failures: usize,
+}
+
 /// The function.
 pub struct Bill<L, A, C> {
     ledger: Client<L>,
@@ -157,14 +171,14 @@ impl<L: Channel, A: Archive, C: Clock> Bill<L, A, C> {
         Self { ledger: Client::new(ledger), archive, clock, stack: stack.to_string() }
     }
 
-    /// Closes what the input asks for.
-    pub async fn handle(&self, input: &Input) -> (Result<Answer, BillError>, Metrics) {
+    /// Closes what the input asks for. `deadline` is when the invocation ends.
+    pub async fn handle(&self, input: &Input, deadline: UnixMillis) -> (Result<Answer, BillError>, Metrics) {
         let mut metrics = Metrics::new(&self.stack);
         let answer = match input {
             Input::Close(CloseInput { agreement, from, to }) => {
                 self.close(agreement, *from, *to, &mut metrics).await.map(Answer::One)
             }
-            Input::Ended(EndedInput {}) => self.close_ended(&mut metrics).await,
+            Input::Ended(EndedInput {}) => self.close_ended(deadline, &mut metrics).await,
         };
         (answer, metrics)
     }
@@ -204,33 +218,63 @@ impl<L: Channel, A: Archive, C: Clock> Bill<L, A, C> {
         })
     }
 
-    /// Closes the periods that have ended, of every active agreement. One that fails holds no other up.
-    async fn close_ended(&self, metrics: &mut Metrics) -> Result<Answer, BillError> {
-        let mut due = Vec::new();
-        if let Some(last) = periods::settled(self.clock.now()) {
+    /// Closes the periods that have ended, of every active agreement: one of each in turn. One that fails holds no other up: neither
+    /// does it count as closed, nor does its agreement come first every day, nor do the agreement's other periods wait behind it.
+    async fn close_ended(&self, deadline: UnixMillis, metrics: &mut Metrics) -> Result<Answer, BillError> {
+        let now = self.clock.now();
+        let day = usize::try_from(now.0 / 86_400_000).unwrap_or_default();
+        let mut failures = Vec::new();
+        let mut open = VecDeque::new();
+        if let Some(last) = periods::settled(now) {
             for view in self.ledger.agreements(None).await?.into_iter().filter(|view| view.active) {
-                let closed = self.ledger.statements(&view.agreement.id).await?;
-                let ended = periods::ended(&view.agreement, &closed, last);
-                due.extend(ended.into_iter().map(|(from, to)| (view.agreement.id.clone(), from, to)));
+                let agreement = view.agreement.id.clone();
+                match self.ledger.statements(&agreement).await {
+                    Ok(closed) => {
+                        let periods = VecDeque::from(periods::ended(&view.agreement, &closed, last));
+                        open.push_back(Open { agreement, periods, failures: 0 });
+                    }
+                    Err(error) => {
+                        tracing::error!(%agreement, %error, "an agreement's statements cannot be had");
+                        failures.push(error.into());
+                    }
+                }
             }
         }
-        due.truncate(MOST_A_RUN);
+        rotate(&mut open, day);
         let mut statements = Vec::new();
-        let mut failures = Vec::new();
-        for (agreement, from, to) in &due {
-            match self.close(agreement, *from, *to, metrics).await {
+        while let Some(mut next) = open.pop_front() {
+            let Some((from, to)) = next.periods.pop_front() else { continue };
+            if statements.len() == MOST_A_RUN || deadline.0.saturating_sub(self.clock.now().0) < RESERVE_MILLIS {
+                tracing::warn!(closed = statements.len(), "what is left is for the next run");
+                break;
+            }
+            let agreement = &next.agreement;
+            match self.close(agreement, from, to, metrics).await {
                 Ok(issued) => statements.push(issued),
                 Err(error) => {
                     tracing::error!(%agreement, %from, %to, %error, "a period was not closed");
                     failures.push(error);
+                    next.failures += 1;
+                    // Another one every day, so that none stays behind those that fail.
+                    rotate(&mut next.periods, day);
                 }
+            }
+            if next.failures < MOST_FAILURES {
+                open.push_back(next);
             }
         }
         let failed = failures.len();
         match failures.into_iter().next() {
-            Some(first) => Err(BillError::Some { failed, all: due.len(), first: Box::new(first) }),
+            Some(first) => Err(BillError::Some { failed, tried: failed + statements.len(), first: Box::new(first) }),
             None => Ok(Answer::Many { statements }),
         }
+    }
+}
+
+/// Begins a list at another of its elements.
+fn rotate<T>(list: &mut VecDeque<T>, by: usize) {
+    if !list.is_empty() {
+        list.rotate_left(by % list.len());
     }
 }
 

@@ -10,6 +10,7 @@ use vitro_cloud::archive::S3Archive;
 use vitro_cloud::clock::SystemClock;
 use vitro_cloud::config::Environment;
 use vitro_cloud::{Clock, aws, logging};
+use vitro_proof::UnixMillis;
 
 fn main() -> Result<(), Error> {
     logging::init();
@@ -22,7 +23,8 @@ fn main() -> Result<(), Error> {
         let bill = Bill::new(ledger, archive, SystemClock, &config.stack);
         let bill = &bill;
         lambda_runtime::run(service_fn(move |event: LambdaEvent<Input>| async move {
-            let (answer, metrics) = bill.handle(&event.payload).await;
+            let deadline = UnixMillis(i64::try_from(event.context.deadline).unwrap_or(i64::MAX));
+            let (answer, metrics) = bill.handle(&event.payload, deadline).await;
             metrics.emit(SystemClock.now());
             answer.map_err(|error| {
                 let error_message = vitro_cloud::batch::chain(&error);

@@ -2,7 +2,7 @@ use vitro_client::memory::{MemoryChannel, Trouble};
 use vitro_cloud::clock::FixedClock;
 use vitro_cloud::memory::{Fuse, MemoryArchive};
 use vitro_contract::testing::{MemoryLedger, TestDevice, admin, client};
-use vitro_contract::{DeviceApproval, Item, Role, Statement};
+use vitro_contract::{Agreement, DeviceApproval, Item, Role, Statement};
 use vitro_ledger::LedgerError;
 use vitro_proof::UnixMillis;
 
@@ -33,16 +33,27 @@ async fn world(period: &str) -> World {
         items.push(Item::day(day.message, &day.account));
     }
     assert!(operator.publish(&items).await.unwrap().answer.iter().all(|verdict| verdict.accepted));
-    let agreement = crate::periods::tests::agreement(period, "2026-01-02", Some("2026-01-04"));
-    for role in Role::ALL {
-        let party = Client::new(channel.by(admin(role)));
-        let proposed = party.propose(&agreement).await.unwrap().answer;
-        party.approve(&agreement.id, proposed.hash).await.unwrap();
-    }
+    agree(&channel, &crate::periods::tests::agreement(period, "2026-01-02", Some("2026-01-04"))).await;
     let archive = MemoryArchive::new(Fuse::default());
     let stack = StackName::new("acme".parse().unwrap(), "dev").unwrap();
     let clock = FixedClock::new(UnixMillis(NOW * 1000));
     World { bill: Bill::new(channel.clone(), archive.clone(), clock, &stack), channel, archive }
+}
+
+/// All four parties want this agreement.
+async fn agree(channel: &MemoryChannel, agreement: &Agreement) {
+    for role in Role::ALL {
+        let party = Client::new(channel.by(admin(role)));
+        let proposed = party.propose(agreement).await.unwrap().answer;
+        party.approve(&agreement.id, proposed.hash).await.unwrap();
+    }
+}
+
+impl World {
+    /// With as much time as the function has.
+    async fn handle(&self, input: &Input) -> (Result<Answer, BillError>, Metrics) {
+        self.bill.handle(input, UnixMillis((NOW + 120) * 1000)).await
+    }
 }
 
 fn input(json: &str) -> Input {
@@ -53,7 +64,7 @@ fn input(json: &str) -> Input {
 async fn a_period_closes_once_and_is_archived() {
     let world = world("days").await;
     let close = input(r#"{"agreement":"a-1","from":"2026-01-02","to":"2026-01-04"}"#);
-    let (answer, metrics) = world.bill.handle(&close).await;
+    let (answer, metrics) = world.handle(&close).await;
     let Answer::One(issued) = answer.unwrap() else { panic!("one period, one statement") };
     // The first day has no opening: its counter starts at its first value. The others count 3.0903 each.
     assert_eq!((issued.quantity.as_str(), issued.total, issued.currency.as_str()), ("6.1806", 155, "EUR"));
@@ -66,7 +77,7 @@ async fn a_period_closes_once_and_is_archived() {
     assert_eq!(json["statement"]["quantity"], "6.1806");
     assert_eq!(json["id"], issued.statement.to_string());
 
-    let (again, metrics) = world.bill.handle(&close).await;
+    let (again, metrics) = world.handle(&close).await;
     assert_eq!(again.unwrap(), Answer::One(issued));
     assert!(metrics.total("StatementsIssued").abs() < f64::EPSILON);
     assert_eq!(world.archive.newest(), objects);
@@ -75,12 +86,12 @@ async fn a_period_closes_once_and_is_archived() {
 #[tokio::test]
 async fn the_schedule_closes_what_has_ended() {
     let world = world("day").await;
-    let (answer, metrics) = world.bill.handle(&input("{}")).await;
+    let (answer, metrics) = world.handle(&input("{}")).await;
     let Answer::Many { statements } = answer.unwrap() else { panic!("a list") };
     let days: Vec<String> = statements.iter().map(|issued| issued.from.to_string()).collect();
     assert_eq!(days, ["2026-01-02", "2026-01-03", "2026-01-04"]);
     assert!((metrics.total("StatementsIssued") - 3.0).abs() < f64::EPSILON);
-    let (answer, _) = world.bill.handle(&input("{}")).await;
+    let (answer, _) = world.handle(&input("{}")).await;
     assert_eq!(answer.unwrap(), Answer::Many { statements: vec![] });
 }
 
@@ -88,19 +99,73 @@ async fn the_schedule_closes_what_has_ended() {
 async fn one_failure_holds_no_other_period_up() {
     let world = world("day").await;
     world.channel.trouble([Trouble::Before(LedgerError::OutcomeUnknown { tx_id: "t".into() })]);
-    let (answer, metrics) = world.bill.handle(&input("{}")).await;
+    let (answer, metrics) = world.handle(&input("{}")).await;
     let error = answer.unwrap_err();
     assert!(error.retryable(), "{error}");
     assert!((metrics.total("StatementsIssued") - 2.0).abs() < f64::EPSILON);
-    let (answer, _) = world.bill.handle(&input("{}")).await;
+    let (answer, _) = world.handle(&input("{}")).await;
     let Answer::Many { statements } = answer.unwrap() else { panic!("a list") };
     assert_eq!(statements.len(), 1);
 }
 
 #[tokio::test]
+async fn an_agreement_that_always_fails_blocks_no_other() {
+    let world = world("day").await;
+    // More agreements than a run closes periods, each with periods that fail.
+    let failing: Vec<AgreementId> = (0..25).map(|n| format!("b-{n:02}").parse().unwrap()).collect();
+    for id in &failing {
+        let template = crate::periods::tests::agreement("day", "2025-12-01", None);
+        agree(&world.channel, &Agreement { id: id.clone(), ..template }).await;
+        world.channel.refuse(id.to_string(), "too_many_lines: more than 1000: close a shorter period");
+    }
+    let (answer, metrics) = world.handle(&input("{}")).await;
+    let BillError::Some { failed, tried, first } = answer.unwrap_err() else { panic!("a run") };
+    assert_eq!((failed, tried), (failing.len() * MOST_FAILURES, failing.len() * MOST_FAILURES + 3));
+    assert_eq!(first.code(), "too_many_lines");
+    assert!((metrics.total("StatementsIssued") - 3.0).abs() < f64::EPSILON);
+}
+
+#[tokio::test]
+async fn a_run_closes_so_many_in_turn_and_the_next_goes_on() {
+    let world = world("day").await;
+    let second = crate::periods::tests::agreement("day", "2025-12-12", Some("2026-01-08"));
+    agree(&world.channel, &Agreement { id: "a-2".parse().unwrap(), ..second }).await;
+    let mut closed = Vec::new();
+    for expected in [MOST_A_RUN, 11, 0] {
+        let (answer, _) = world.handle(&input("{}")).await;
+        let Answer::Many { statements } = answer.unwrap() else { panic!("a list") };
+        assert_eq!(statements.len(), expected);
+        closed.extend(statements.into_iter().map(|issued| issued.agreement.to_string()));
+    }
+    // The agreement with few periods did not wait for the one with many.
+    assert_eq!(closed.iter().take(6).filter(|id| *id == "a-1").count(), 3);
+}
+
+#[test]
+fn every_element_comes_first_once_in_as_many_days() {
+    let mut first = std::collections::BTreeSet::new();
+    for day in 20_000..20_007 {
+        let mut list: VecDeque<u8> = (0..7).collect();
+        rotate(&mut list, day);
+        first.extend(list.pop_front());
+    }
+    assert_eq!(first.len(), 7);
+    rotate(&mut VecDeque::<u8>::new(), 1);
+}
+
+#[tokio::test]
+async fn no_period_begins_when_the_time_is_over() {
+    let world = world("day").await;
+    let before = world.channel.submitted().len();
+    let (answer, _) = world.bill.handle(&input("{}"), UnixMillis((NOW + 30) * 1000)).await;
+    assert_eq!(answer.unwrap(), Answer::Many { statements: vec![] });
+    assert_eq!(world.channel.submitted().len(), before);
+}
+
+#[tokio::test]
 async fn the_contracts_refusal_is_told() {
     let world = world("day").await;
-    let (answer, _) = world.bill.handle(&input(r#"{"agreement":"a-1","from":"2026-01-02","to":"2026-01-04"}"#)).await;
+    let (answer, _) = world.handle(&input(r#"{"agreement":"a-1","from":"2026-01-02","to":"2026-01-04"}"#)).await;
     let error = answer.unwrap_err();
     assert!(error.to_string().contains("bad_period"), "{error}");
     assert_eq!(error.code(), "bad_period");

@@ -1,6 +1,6 @@
 //! A ledger in memory behind a [`Channel`], for tests: it runs the contract, and fails as it is told.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -26,6 +26,7 @@ pub struct MemoryChannel {
     ledger: Arc<Mutex<MemoryLedger>>,
     creator: Creator,
     troubles: Arc<Mutex<VecDeque<Trouble>>>,
+    refused: Arc<Mutex<BTreeMap<Vec<u8>, String>>>,
     submitted: Arc<Mutex<Vec<(String, usize)>>>,
 }
 
@@ -37,7 +38,13 @@ impl MemoryChannel {
     /// A party's channel to a ledger.
     #[must_use]
     pub fn new(ledger: MemoryLedger, creator: Creator) -> Self {
-        Self { ledger: Arc::new(Mutex::new(ledger)), creator, troubles: Arc::default(), submitted: Arc::default() }
+        Self {
+            ledger: Arc::new(Mutex::new(ledger)),
+            creator,
+            troubles: Arc::default(),
+            refused: Arc::default(),
+            submitted: Arc::default(),
+        }
     }
 
     /// The same ledger, seen by another.
@@ -56,6 +63,11 @@ impl MemoryChannel {
         lock(&self.troubles).extend(troubles);
     }
 
+    /// Makes every transaction fail that has this for its first argument, in these words of the contract.
+    pub fn refuse(&self, argument: impl Into<Vec<u8>>, message: &str) {
+        lock(&self.refused).insert(argument.into(), message.to_owned());
+    }
+
     /// The functions submitted so far, each with the bytes of its arguments, whatever became of them.
     #[must_use]
     pub fn submitted(&self) -> Vec<(String, usize)> {
@@ -71,6 +83,10 @@ fn refused(error: &vitro_contract::ContractError) -> ClientError {
 impl Channel for MemoryChannel {
     async fn submit(&self, function: &str, args: &[Vec<u8>]) -> Result<Committed, ClientError> {
         lock(&self.submitted).push((function.to_owned(), args.iter().map(Vec::len).sum()));
+        let message = args.first().and_then(|argument| lock(&self.refused).get(argument).cloned());
+        if let Some(message) = message {
+            return Err(LedgerError::Refused { status: 500, message }.into());
+        }
         let after = match lock(&self.troubles).pop_front() {
             Some(Trouble::Before(error)) => return Err(error.into()),
             Some(Trouble::After(error)) => Some(error),
