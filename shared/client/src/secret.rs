@@ -18,7 +18,7 @@ pub struct SecretLedger<C>(FromSecret<Ledger, C>);
 impl<C: Clock> SecretLedger<C> {
     /// The secret by its name.
     pub fn new(client: aws_sdk_secretsmanager::Client, secret: impl Into<String>, clock: C) -> Self {
-        Self(FromSecret::new(client, secret, clock, connect))
+        Self(FromSecret::new(client, secret, clock, connect, "vitro ledger put-secret"))
     }
 
     async fn ledger(&self) -> Result<Arc<Ledger>, ClientError> {

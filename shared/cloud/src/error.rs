@@ -21,6 +21,14 @@ pub enum CloudError {
     /// Something that must be there is not.
     #[error("{0} is not there")]
     NotFound(String),
+    /// A secret that was created without a value and still has none.
+    #[error("{what} holds no value yet: `{remedy}` puts it there")]
+    Unset {
+        /// Which secret.
+        what: String,
+        /// The command that puts the value there.
+        remedy: &'static str,
+    },
     /// A stored item or object does not have the form that we write.
     #[error("{what} is damaged: {detail}")]
     Damaged {
@@ -80,6 +88,7 @@ impl CloudError {
             | Self::Contended(_)
             | Self::Signer(_)
             | Self::NotFound(_)
+            | Self::Unset { .. }
             | Self::Config { .. } => true,
             Self::Exists(_) | Self::Damaged { .. } | Self::BadMessage { .. } | Self::Proof(_) => false,
         }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use aws_sdk_secretsmanager::error::ProvideErrorMetadata;
 use vitro_proof::UnixMillis;
 
 use crate::clock::Clock;
@@ -20,35 +21,51 @@ pub struct FromSecret<T, C> {
     secret: String,
     clock: C,
     make: Make<T>,
+    remedy: &'static str,
     kept: Mutex<Option<(UnixMillis, Arc<T>)>>,
 }
 
 impl<T, C: Clock> FromSecret<T, C> {
-    /// The secret by its name, and what is made of it.
-    pub fn new(client: aws_sdk_secretsmanager::Client, secret: impl Into<String>, clock: C, make: Make<T>) -> Self {
-        Self { client, secret: secret.into(), clock, make, kept: Mutex::new(None) }
+    /// The secret by its name, what is made of it, and the command that puts its value there.
+    pub fn new(
+        client: aws_sdk_secretsmanager::Client,
+        secret: impl Into<String>,
+        clock: C,
+        make: Make<T>,
+        remedy: &'static str,
+    ) -> Self {
+        Self { client, secret: secret.into(), clock, make, remedy, kept: Mutex::new(None) }
     }
 
     /// What the secret makes, possibly of a text that was read before.
     ///
     /// # Errors
-    /// [`CloudError::Service`] if it cannot be read, [`CloudError::Damaged`] if nothing can be made of it.
+    /// [`CloudError::Service`] if it cannot be read, [`CloudError::Unset`] if it has no value, [`CloudError::Damaged`] if nothing can be made of it.
     pub async fn get(&self) -> Result<Arc<T>, CloudError> {
         if let Some(kept) = self.fresh() {
             return Ok(kept);
         }
-        let found = self
-            .client
-            .get_secret_value()
-            .secret_id(&self.secret)
-            .send()
-            .await
-            .map_err(|e| CloudError::service("secretsmanager", "GetSecretValue", e))?;
-        let what = || format!("the secret {}", self.secret);
-        let text = found.secret_string().ok_or_else(|| CloudError::damaged(what(), "it is no text"))?;
-        let made = Arc::new((self.make)(text).map_err(|e| CloudError::damaged(what(), e))?);
+        let found = match self.client.get_secret_value().secret_id(&self.secret).send().await {
+            Ok(found) => found,
+            // A secret without a value answers as one that is not there.
+            Err(error) if error.code() == Some("ResourceNotFoundException") => return Err(self.unset()),
+            Err(error) => return Err(CloudError::service("secretsmanager", "GetSecretValue", error)),
+        };
+        let text = found.secret_string().ok_or_else(|| CloudError::damaged(self.what(), "it is no text"))?;
+        if text.trim().is_empty() {
+            return Err(self.unset());
+        }
+        let made = Arc::new((self.make)(text).map_err(|e| CloudError::damaged(self.what(), e))?);
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some((self.clock.now(), made.clone()));
         Ok(made)
+    }
+
+    fn what(&self) -> String {
+        format!("the secret {}", self.secret)
+    }
+
+    fn unset(&self) -> CloudError {
+        CloudError::Unset { what: self.what(), remedy: self.remedy }
     }
 
     /// Reads the secret again next time: what it made was refused.
