@@ -22,6 +22,9 @@ pub enum CliError {
         /// What the system said.
         error: std::io::Error,
     },
+    /// Standard output did not take what was printed.
+    #[error("standard output: {0}")]
+    Output(std::io::Error),
     /// A file or a text does not have the form it should have.
     #[error("{what}: {detail}")]
     Malformed {
@@ -116,6 +119,12 @@ impl CliError {
         }
     }
 
+    /// Whether whoever read standard output has gone, as `head` does: no fault, and nobody to tell.
+    #[must_use]
+    pub fn is_closed_output(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe)
+    }
+
     /// Whether the same command may succeed later, unchanged.
     #[must_use]
     pub fn retryable(&self) -> bool {
@@ -137,5 +146,19 @@ impl CliError {
             error if error.retryable() => 75,
             _ => 1,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn only_a_reader_that_has_gone_ends_quietly() {
+        assert!(CliError::Output(ErrorKind::BrokenPipe.into()).is_closed_output());
+        assert!(!CliError::Output(ErrorKind::StorageFull.into()).is_closed_output());
+        assert!(!CliError::file(Path::new("pipe"), ErrorKind::BrokenPipe.into()).is_closed_output());
     }
 }

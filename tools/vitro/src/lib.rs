@@ -20,16 +20,21 @@ use std::process::ExitCode;
 pub use cli::Cli;
 pub use error::CliError;
 
-/// Runs a parsed command line: results to standard output, one line for an error to standard error.
+/// What a shell says of a program that SIGPIPE ended: not everything was said, which may have been a fault.
+const CLOSED_OUTPUT: u8 = 128 + 13;
+
+/// Runs a parsed command line: results to standard output, one line for an error to standard error. A reader of standard output
+/// that has read enough, such as `head`, ends it quietly.
 #[must_use]
 pub fn run(cli: Cli) -> ExitCode {
     let mut out = io::stdout().lock();
     let result = vitro_cloud::aws::block_on(commands::run(cli, &mut out))
         .map_err(|e| CliError::file(std::path::Path::new("event queue"), e))
         .flatten()
-        .and_then(|()| out.flush().map_err(|e| CliError::file(std::path::Path::new("standard output"), e)));
+        .and_then(|()| out.flush().map_err(CliError::Output));
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is_closed_output() => ExitCode::from(CLOSED_OUTPUT),
         Err(error) => {
             // A closed standard error leaves nothing to tell anybody.
             let _ = writeln!(io::stderr(), "vitro: {}", vitro_cloud::batch::chain(&error));

@@ -1,6 +1,6 @@
 //! What commands print: lines and tables for people, JSON for programs. Everything goes to one writer, so that tests see it.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use serde::Serialize;
 
@@ -9,7 +9,7 @@ use crate::error::CliError;
 /// Writes any value as indented JSON with a newline.
 ///
 /// # Errors
-/// [`CliError::File`] if standard output is closed.
+/// [`CliError::Output`] if standard output is closed.
 pub fn json<T: Serialize>(out: &mut dyn Write, value: &T) -> Result<(), CliError> {
     let text = serde_json::to_string_pretty(value).map_err(|e| CliError::malformed("output", e))?;
     line(out, &text)
@@ -18,15 +18,15 @@ pub fn json<T: Serialize>(out: &mut dyn Write, value: &T) -> Result<(), CliError
 /// Writes one line.
 ///
 /// # Errors
-/// [`CliError::File`] if standard output is closed.
+/// [`CliError::Output`] if standard output is closed.
 pub fn line(out: &mut dyn Write, text: &str) -> Result<(), CliError> {
-    writeln!(out, "{text}").map_err(stdout)
+    writeln!(out, "{text}").map_err(CliError::Output)
 }
 
 /// Writes rows under a header, columns aligned.
 ///
 /// # Errors
-/// [`CliError::File`] if standard output is closed.
+/// [`CliError::Output`] if standard output is closed.
 pub fn table(out: &mut dyn Write, header: &[&str], rows: &[Vec<String>]) -> Result<(), CliError> {
     let mut widths: Vec<usize> = header.iter().map(|cell| cell.chars().count()).collect();
     for row in rows {
@@ -43,10 +43,6 @@ pub fn table(out: &mut dyn Write, header: &[&str], rows: &[Vec<String>]) -> Resu
         line(out, &write(&mut row.iter().map(String::as_str)))?;
     }
     Ok(())
-}
-
-fn stdout(error: io::Error) -> CliError {
-    CliError::file(std::path::Path::new("standard output"), error)
 }
 
 #[cfg(test)]
