@@ -53,6 +53,11 @@ package: .venv/sam/.packaging ## build the functions' packages for AWS (ARCH=arm
 		$(foreach f,$(FUNCTIONS),--package vitro-$(f))
 	@$(foreach f,$(FUNCTIONS),test -x target/lambda/$(f)/bootstrap &&) ls -l $(FUNCTIONS:%=target/lambda/%/bootstrap)
 
+.PHONY: deploy
+deploy: package ## build for AWS and `sam deploy` there (CUSTOMER=acme STAGE=prod), asking before anything changes
+	.venv/sam/bin/sam deploy --stack-name vitro-$(CUSTOMER)-$(STAGE) \
+		--parameter-overrides Customer=$(CUSTOMER) Stage=$(STAGE) Architecture=$(ARCH)
+
 # ---------------------------------------------------------------- local stack
 
 .PHONY: up
