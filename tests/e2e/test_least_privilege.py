@@ -18,6 +18,7 @@ from stack import Installation, StackError, wait
 pytestmark = pytest.mark.e2e
 FUNCTIONS = ("ingest", "summarize", "reconcile", "heartbeat", "publish", "bill")
 QUEUES = ("telemetry", "blocks", "summarize", "reconcile", "publish")
+DEAD = (*(f"{queue}-dlq" for queue in QUEUES), "rule-errors")
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +46,7 @@ def test_the_whole_way_with_every_policy_enforced(
     installation, day, agreement = auth_installation, yesterday(), unique("agreement")
     sites = [whole_day.site(registrar, unique(stem), day, "roles") for stem in ("first", "second")]
     silent = registrar.device(unique("silent"))
+    dead = {queue: installation.waiting(queue) for queue in DEAD}
     things = [site.thing for site in sites]
     parties.register(*things, silent.thing)
     parties.agree(agreement, [f"point-{thing}" for thing in things], day, "0.25")
@@ -105,8 +107,7 @@ def test_the_whole_way_with_every_policy_enforced(
 
     for queue in QUEUES:
         wait.until(f"{queue} to be empty", lambda q=queue: installation.waiting(q) == 0, 30, 0.5)
-        assert installation.waiting(f"{queue}-dlq") == 0
-    assert installation.waiting("rule-errors") == 0
+    assert {queue: installation.waiting(queue) for queue in DEAD} == dead
     assert denials(installation) == []
 
 
