@@ -1,7 +1,8 @@
 //! Which envelope counts where the cloud holds several under one number.
 //!
 //! The first received does. If the signed block then has another root, the alternatives are tried, a bounded number of them: the one
-//! that meets the block's root is what the device signed for. The others stay as evidence either way.
+//! that meets the block's root is what the device signed for. The likely ones come first: the last received everywhere, then each
+//! single change of both, then all combinations in turn. The others stay as evidence either way.
 
 use std::collections::BTreeMap;
 
@@ -10,8 +11,10 @@ use vitro_cloud::readings::Reading;
 use vitro_proof::reconcile::{CloudDay, DayFrame, Stored};
 use vitro_proof::{Hash, Leaf, merkle};
 
-/// How many combinations of alternatives are tried.
+/// How many combinations of alternatives are tried in turn.
 pub const MAX_COMBINATIONS: usize = 64;
+/// How many single changes are tried of the first received everywhere, and as many of the last.
+pub const MAX_CHANGES: usize = 256;
 
 /// A day with the choice made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,17 +61,50 @@ pub fn sum_up(frame: &DayFrame<'_>, readings: &[Reading], root: Option<Hash>) ->
 /// Takes the first combination that meets the root; the first received of each if none of those tried does.
 fn meet(slots: &mut [Slot<'_>], root: Hash) {
     let mut leaves: Vec<Leaf> = slots.iter().map(|slot| slot.leaves[0]).collect();
-    for _ in 0..MAX_COMBINATIONS {
-        if merkle::root(&leaves) == root {
+    if merkle::root(&leaves) == root {
+        return;
+    }
+    for from_last in [true, false] {
+        take_all(slots, &mut leaves, from_last);
+        if merkle::root(&leaves) == root || meet_by_one_change(slots, &mut leaves, root) {
             return;
         }
+    }
+    for _ in 0..MAX_COMBINATIONS {
         if !next_combination(slots, &mut leaves) {
             break;
         }
+        if merkle::root(&leaves) == root {
+            return;
+        }
     }
-    for slot in slots {
-        slot.taken = 0;
+    take_all(slots, &mut leaves, false);
+}
+
+/// Takes the last received everywhere, or the first.
+fn take_all(slots: &mut [Slot<'_>], leaves: &mut [Leaf], last: bool) {
+    for (slot, leaf) in slots.iter_mut().zip(leaves) {
+        slot.taken = if last { slot.leaves.len() - 1 } else { 0 };
+        *leaf = slot.leaves[slot.taken];
     }
+}
+
+/// Tries every other leaf of one number at a time, up to [`MAX_CHANGES`], and says whether one meets the root. What is taken stays as
+/// it was if none does.
+fn meet_by_one_change(slots: &mut [Slot<'_>], leaves: &mut [Leaf], root: Hash) -> bool {
+    let several = slots.iter().enumerate().filter(|(_, slot)| slot.leaves.len() > 1);
+    let changes = several.flat_map(|(at, slot)| (0..slot.leaves.len()).map(move |taken| (at, taken)));
+    let changes: Vec<(usize, usize)> =
+        changes.filter(|(at, taken)| slots[*at].taken != *taken).take(MAX_CHANGES).collect();
+    for (at, taken) in changes {
+        leaves[at] = slots[at].leaves[taken];
+        if merkle::root(leaves) == root {
+            slots[at].taken = taken;
+            return true;
+        }
+        leaves[at] = slots[at].leaves[slots[at].taken];
+    }
+    false
 }
 
 /// Counts on, the first slot fastest; says whether there was another combination.
@@ -156,13 +192,31 @@ mod tests {
         assert_eq!(chosen.leaves, BTreeMap::from([(0, leaf(&readings[0]))]));
     }
 
+    /// So many numbers with two envelopes each, and the root over the second ones of `second`, else the first ones.
+    fn twice(count: u64, second: impl Fn(u64) -> bool) -> (Vec<Reading>, Hash) {
+        let readings: Vec<Reading> = (0..count).flat_map(|n| [reading(n, 1, 1), reading(n, 2, 2)]).collect();
+        let signed: Vec<Leaf> =
+            readings.chunks(2).zip(0..).map(|(two, n)| leaf(&two[usize::from(second(n))])).collect();
+        (readings, merkle::root(&signed))
+    }
+
+    #[test]
+    fn however_many_numbers_the_likely_choices_are_found() {
+        let likely: [&dyn Fn(u64) -> bool; 4] = [&|_| false, &|_| true, &|n| n == 11, &|n| n != 7];
+        for second in likely {
+            let (readings, root) = twice(12, second);
+            let chosen = with_frame(12, |frame| sum_up(frame, &readings, Some(root))).unwrap();
+            assert_eq!(chosen.day.root, root);
+            assert_eq!(chosen.leaves[&11], leaf(&readings[22 + usize::from(second(11))]));
+        }
+    }
+
     #[test]
     fn the_search_is_bounded() {
-        let readings: Vec<Reading> = (0..12).flat_map(|n| [reading(n, 1, 1), reading(n, 2, 2)]).collect();
-        let last: Vec<Leaf> = readings.iter().skip(1).step_by(2).map(leaf).collect();
-        let chosen = with_frame(12, |frame| sum_up(frame, &readings, Some(merkle::root(&last)))).unwrap();
-        assert_ne!(chosen.day.root, merkle::root(&last), "2^12 combinations are not all tried");
-        assert_eq!(chosen.leaves[&11], leaf(&readings[22]));
+        let (readings, root) = twice(12, |n| n % 2 == 1);
+        let chosen = with_frame(12, |frame| sum_up(frame, &readings, Some(root))).unwrap();
+        assert_ne!(chosen.day.root, root, "2^12 combinations are not all tried");
+        assert_eq!(chosen.leaves[&11], leaf(&readings[22]), "the first received stays");
     }
 
     proptest! {
