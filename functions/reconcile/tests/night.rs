@@ -145,6 +145,25 @@ async fn without_a_block_the_deadline_closes_the_day_and_the_block_still_counts(
 }
 
 #[tokio::test]
+async fn a_day_is_settled_only_when_it_is_over() {
+    let (cloud, mut site) = (Cloud::new(), Site::new());
+    let block = site.live(0, 20);
+    cloud.store(&site, &[]);
+    let end = DayBounds::of(&support::zone(), day(0)).unwrap().to * 1000;
+    cloud.clock.set(UnixMillis(end - 1000));
+    cloud.deliver(&Message::Event(block_event(&block))).await.unwrap();
+    let first = cloud.outbox.take();
+    cloud.deliver(&Message::Summarize(first.summarize[0].0.clone())).await.unwrap();
+    let again = cloud.outbox.take();
+    assert_eq!((again.summarize.len(), again.reconcile.len()), (1, 0));
+    assert_eq!(again.summarize[0], (first.summarize[0].0.clone(), 121), "the same message, two minutes after the end");
+    assert_eq!((cloud.row(0).outcome, cloud.row(0).block_number()), (None, Some(vitro_proof::BlockNumber(0))));
+    cloud.clock.set(UnixMillis(end));
+    cloud.run(&site, true, Message::all_of(again)).await;
+    assert_eq!(cloud.row(0).outcome, Some(Outcome::Matched));
+}
+
+#[tokio::test]
 async fn a_number_far_from_all_others_breaks_no_day() {
     use vitro_cloud::days::DayStore;
     for far in [10u64.pow(15), u64::MAX] {

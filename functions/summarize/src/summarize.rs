@@ -6,14 +6,14 @@ use vitro_cloud::CloudError;
 use vitro_cloud::archive::{JSON, block_key, summary_key};
 use vitro_cloud::days::{DayBlock, DayRow, Standing, edit};
 use vitro_cloud::devices::{Device, MARK_NUMBERS, Registered};
-use vitro_cloud::queue::{DayTask, ReconcileTask};
+use vitro_cloud::queue::{DayTask, MAX_DELAY_SECONDS, ReconcileTask, SummarizeTask};
 use vitro_cloud::readings::Reading;
 use vitro_cloud::sources::{around_day, run};
 use vitro_cloud::summaries::SummaryDocument;
 use vitro_proof::block::OpenedBlock;
 use vitro_proof::reconcile::DayFrame;
 use vitro_proof::summary::closings;
-use vitro_proof::{BlockMessage, BlockNumber, DayBounds, Decimal, DeviceId, Hash, SensorName, SensorTable};
+use vitro_proof::{BlockMessage, BlockNumber, DayBounds, Decimal, DeviceId, Hash, SensorName, SensorTable, UnixMillis};
 
 use crate::choose::sum_up;
 use crate::ports::Ports;
@@ -26,6 +26,19 @@ pub enum Summed {
     Sent,
     /// The day has an outcome, or a later message has taken it over.
     NothingToDo,
+    /// There is a block of a day that is not over: the message was sent again to come later.
+    NotOver,
+}
+
+/// How long after the end of a day, in seconds, one is summed up whose block came before it.
+const AFTER_END_SECONDS: i64 = 120;
+
+/// How long a message about a day that ends at `to` has to wait, in seconds: a queue delays by [`MAX_DELAY_SECONDS`] at most. Nothing
+/// if the day is over.
+fn wait_for_end(now: UnixMillis, to: i64) -> Option<u32> {
+    let left = to.saturating_sub(now.seconds());
+    let wait = u32::try_from(left.saturating_add(AFTER_END_SECONDS)).unwrap_or(MAX_DELAY_SECONDS);
+    (left > 0).then(|| wait.min(MAX_DELAY_SECONDS))
 }
 
 /// Where a day lies and what it is read by.
@@ -55,6 +68,14 @@ impl Ports {
         let device = self.devices.device(&task.thing).await?;
         let device =
             Registered::new(device.ok_or_else(|| CloudError::NotFound(format!("the device {}", task.thing)))?)?;
+        let end = DayBounds::of(&device.device.zone, task.day)
+            .map_err(|fault| CloudError::damaged(format!("the zone of {}", task.thing), fault))?
+            .to;
+        if let Some(wait) = wait_for_end(self.clock.now(), end).filter(|_| block.is_some()) {
+            tracing::warn!(thing = %task.thing, day = %task.day, wait, "a block came before its day is over");
+            self.outbox.summarize(&SummarizeTask::Day(task.clone()), wait).await?;
+            return Ok(Summed::NotOver);
+        }
         let scope = match &row.block {
             Some(block) => self.scope_of_block(&device, block).await?,
             None => self.scope_by_time(&device, &row).await?,
@@ -144,4 +165,17 @@ fn newest_table(device: &Device) -> Result<SensorTable, CloudError> {
 fn open(thing: &DeviceId, device: &Registered, key: &str, bytes: &[u8]) -> Result<OpenedBlock, CloudError> {
     let message = BlockMessage::decode(bytes).map_err(|fault| CloudError::damaged(key, fault))?;
     message.open(thing, &device.key).map_err(|fault| CloudError::damaged(key, fault))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_is_waited_for_in_steps_that_a_queue_can_delay() {
+        let wait = |seconds: i64| wait_for_end(UnixMillis(seconds * 1000), 10_000);
+        assert_eq!([wait(10_000), wait(10_001), wait(i64::MAX / 1000)], [None; 3]);
+        assert_eq!((wait(9_999), wait(9_220), wait(9_219)), (Some(121), Some(900), Some(900)));
+        assert_eq!((wait(0), wait_for_end(UnixMillis(0), i64::MAX)), (Some(900), Some(900)));
+    }
 }

@@ -246,7 +246,7 @@ impl Cloud {
         let devices = MemoryDevices::new(fuse.clone(), [device()]);
         let readings = MemoryReadings::new(fuse.clone());
         let kept = Kept::default();
-        let clock = Arc::new(FixedClock::new(UnixMillis(1_767_500_000_000)));
+        let clock = Arc::new(FixedClock::new(UnixMillis(1_768_000_000_000)));
         let reconcile = Ports {
             devices: Box::new(devices.clone()),
             readings: Box::new(readings.clone()),
