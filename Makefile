@@ -3,7 +3,8 @@
 
 PYTHON ?= $(firstword $(shell command -v python3.11) python3)
 CARGO ?= cargo
-TARGET := $(or $(CARGO_TARGET_DIR),target)
+# The stack, the demo and the tests look for the programs here.
+export CARGO_TARGET_DIR := $(CURDIR)/target
 FUNCTIONS := ingest summarize reconcile heartbeat publish bill
 STACK := .venv/stack/bin/python -m stack $(if $(STATE_DIR),--state-dir $(STATE_DIR))
 PIP := pip install --quiet --disable-pip-version-check --requirement
@@ -27,6 +28,8 @@ help: ## show this list
 setup: .venv/stack/.installed .venv/sam/.installed ## install the pinned Python tools below .venv/
 
 .venv/%/.installed: tools/stack/requirements-%.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
+		{ echo "$(PYTHON) is not Python 3.11, for which the tools are pinned: make PYTHON=..." >&2; exit 1; }
 	$(PYTHON) -m venv .venv/$*
 	.venv/$*/bin/$(PIP) $<
 	@# What is in tools/ can be imported, wherever the clone lies.
@@ -43,7 +46,7 @@ setup: .venv/stack/.installed .venv/sam/.installed ## install the pinned Python 
 build: ## build every program, and the functions' packages for the local stack
 	$(CARGO) build --workspace --bins --locked
 	@$(foreach f,$(FUNCTIONS),mkdir -p target/lambda/$(f) && \
-		strip -o target/lambda/$(f)/.bootstrap $(TARGET)/debug/$(f) && \
+		strip -o target/lambda/$(f)/.bootstrap target/debug/$(f) && \
 		mv target/lambda/$(f)/.bootstrap target/lambda/$(f)/bootstrap &&) true
 
 .PHONY: package

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
+import fcntl
 import os
 import shutil
 import signal
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from demo.attacker import Attacker
@@ -33,6 +36,7 @@ from stack.model import REPO
 
 # Shorter than in production only where one would otherwise wait for wall-clock time.
 PARAMETERS = {"SettleSeconds": "10"}
+BUSY = "another demo runs in this folder"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -48,8 +52,9 @@ def main(arguments: list[str] | None = None) -> int:
         plan = Plan.make(
             parsed.recording or DEFAULT_RECORDING, parsed.sensors or DEFAULT_SENSORS, parsed.zone, parsed.day
         )
-        _clear(FOLDER)
-        _play(plan, report)
+        with _alone():
+            _clear(FOLDER)
+            _play(plan, report)
     except (DemoError, StackError) as error:
         report.broke = str(error)
     except KeyboardInterrupt:
@@ -58,7 +63,8 @@ def main(arguments: list[str] | None = None) -> int:
         # Whatever it was, the report is written and says so; the trace is for whoever mends it.
         traceback.print_exc()
         report.broke = f"{type(error).__name__}: {error}"
-    report.write()
+    if report.broke != BUSY:
+        report.write()
     print(report.table())
     print(f"\nThe same with every origin: {report.path.relative_to(REPO)}; the dashboard: {_shown(report)}")
     return 0 if report.held else 1
@@ -129,6 +135,18 @@ def _picture(installation: Installation, report: Report) -> None:
 
 def _shown(report: Report) -> str:
     return report.pictures.get("dashboard", "not drawn")
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One demo at a time in a clone: a second would clear the first one's folder."""
+    FOLDER.parent.mkdir(parents=True, exist_ok=True)
+    with (FOLDER.parent / "demo.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise DemoError(BUSY) from None
+        yield
 
 
 def _clear(folder: Path) -> None:
