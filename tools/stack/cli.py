@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
+import shlex
 import sys
 from pathlib import Path
 
@@ -43,15 +44,26 @@ def _status(parsed: argparse.Namespace) -> None:
 
 
 def _env(parsed: argparse.Namespace) -> None:
-    for name, value in Stack(_config(parsed)).info().environment().items():
-        print(f"export {name}={value}")
+    info = Stack(_config(parsed)).info()
+    variables = info.environment()
+    if info.deployments:
+        variables |= Deployment.named(info.deployments[-1]).environment()
+    for name, value in variables.items():
+        print(f"export {name}={shlex.quote(value)}")
 
 
 def _deploy(parsed: argparse.Namespace) -> None:
-    parameters = dict(item.split("=", 1) for item in parsed.parameter)
+    parameters = dict(_parameter(item) for item in parsed.parameter)
     deployment = Deployment(parsed.customer, parsed.stage, parameters)
     for name, value in deploy(Stack(_config(parsed)).info(), deployment).items():
         print(f"{name:24} {value}")
+
+
+def _parameter(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise StackError(f"--parameter {text}: NAME=VALUE is needed, as in --parameter SettleSeconds=5")
+    return name, value
 
 
 def _dashboard(parsed: argparse.Namespace) -> None:
@@ -65,7 +77,7 @@ def _dashboard(parsed: argparse.Namespace) -> None:
 
 def _hints(parsed: argparse.Namespace) -> None:
     info = Stack(_config(parsed)).info()
-    print(hints.text(info, Deployment(parsed.customer, parsed.stage)))
+    print(hints.text(info, Deployment(parsed.customer, parsed.stage), dt.datetime.now(dt.UTC)))
 
 
 def _config(parsed: argparse.Namespace) -> StackConfig:
@@ -107,5 +119,7 @@ def _parser() -> argparse.ArgumentParser:
 
     commands.add_parser("down", help="stop what up started").set_defaults(run=_down)
     commands.add_parser("status", help="print stack.json").set_defaults(run=_status)
-    commands.add_parser("env", help="print the variables for a shell").set_defaults(run=_env)
+    commands.add_parser("env", help="print the variables for a shell, those of the last deployment too").set_defaults(
+        run=_env
+    )
     return parser

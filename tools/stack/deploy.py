@@ -30,6 +30,16 @@ class Deployment:
         """Name of the CloudFormation stack, and prefix of everything in it."""
         return f"vitro-{self.customer}-{self.stage}"
 
+    @classmethod
+    def named(cls, name: str) -> Deployment:
+        """The deployment with this name; neither customer nor stage has a hyphen."""
+        _, customer, stage = name.split("-")
+        return cls(customer, stage)
+
+    def environment(self) -> dict[str, str]:
+        """Variables by which `vitro` finds it."""
+        return {"VITRO_CUSTOMER": self.customer, "VITRO_STAGE": self.stage}
+
     def overrides(self) -> list[str]:
         """`Name=value` of every parameter that is given."""
         machine = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
@@ -46,11 +56,10 @@ def deploy(info: StackInfo, deployment: Deployment) -> dict[str, str]:
         s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": info.region})
     _sam_deploy(info, deployment, bucket)
     local.complete(info, deployment.name)
-    if deployment.name not in info.deployments:
-        # Another deployment may have been recorded since `info` was read.
-        latest = StackInfo.load(Path(info.state_dir))
-        names = list(dict.fromkeys([*latest.deployments, deployment.name]))
-        replace(latest, deployments=names).save()
+    # Another deployment may have been recorded since `info` was read.
+    latest = StackInfo.load(Path(info.state_dir))
+    others = [name for name in latest.deployments if name != deployment.name]
+    replace(latest, deployments=[*others, deployment.name]).save()
     return aws.outputs(info, deployment.name)
 
 

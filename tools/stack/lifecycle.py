@@ -8,6 +8,7 @@ import shutil
 import ssl
 import sys
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
@@ -53,6 +54,7 @@ class Stack:
             info = StackInfo.load(self.state_dir)
             if (info.auth, info.tls) != (self.config.auth, self.config.use_tls):
                 raise StackError("the running stack has other settings: stop it with `make down` first")
+            self._check_ports(info)
             return self._with_ledger(info)
         self._clear()
         try:
@@ -60,6 +62,17 @@ class Stack:
         except BaseException:
             self.down()
             raise
+
+    def _check_ports(self, info: StackInfo) -> None:
+        port = urllib.parse.urlsplit(info.endpoint_url).port
+        for what, asked, has in (
+            ("AWS endpoint", self.config.port, port),
+            ("MQTT", self.config.mqtt_port, info.mqtt_port),
+        ):
+            if asked not in (0, has):
+                raise StackError(
+                    f"the running stack's {what} port is {has}, not {asked}: stop it with `make down` first"
+                )
 
     def down(self) -> list[str]:
         """Stops what `up` started here, nothing else; returns the names of what was running."""

@@ -65,7 +65,7 @@ class StackInfo:
     ledger: dict[str, object] | None = None
     """What the development ledger wrote when it was ready; absent while there is none."""
     deployments: list[str] = field(default_factory=list)
-    """Names of the CloudFormation stacks deployed by this tool, oldest first."""
+    """Names of the CloudFormation stacks deployed by this tool; the one deployed last is the last."""
 
     @staticmethod
     def path_in(state_dir: Path) -> Path:
