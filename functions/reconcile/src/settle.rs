@@ -15,7 +15,7 @@ use vitro_proof::account::Range;
 use vitro_proof::block::OpenedBlock;
 use vitro_proof::command::Action;
 use vitro_proof::reconcile::Outcome;
-use vitro_proof::{BlockMessage, DeviceId, Leaf, merkle};
+use vitro_proof::{BlockMessage, BlockNumber, DeviceId, Leaf, merkle};
 
 use crate::command_id;
 use crate::ports::Ports;
@@ -77,9 +77,22 @@ impl Ports {
             Step::Ask(ranges) => self.ask(task, &ranges).await,
             Step::Settle(outcome, detail) => {
                 let salt = block.as_ref().map_or([0; 16], |(message, _)| message.salt);
-                self.conclude(task, &document, &salt, outcome, detail).await
+                let detail = match row.pending_block.filter(|_| block.is_none()) {
+                    Some(waiting) => self.held_up(row, waiting).await?,
+                    None => detail.to_owned(),
+                };
+                self.conclude(task, &document, &salt, outcome, &detail).await
             }
         }
+    }
+
+    /// Tells operators why a day ends without its block although it came: which block it waits for.
+    async fn held_up(&self, row: &DayRow, waiting: BlockNumber) -> Result<String, CloudError> {
+        let head = self.chains.head(&row.thing).await?.block;
+        let lost = head.map_or(Some(BlockNumber(0)), |link| link.number.next());
+        let lost = lost.map(|lost| lost.to_string()).unwrap_or_default();
+        tracing::warn!(thing = %row.thing, day = %row.day, block = %waiting, lost, "the day's block waits for a lost one");
+        Ok(format!("block {waiting} is there and waits for block {lost}"))
     }
 
     async fn open(&self, thing: &DeviceId, block: &DayBlock) -> Result<(BlockMessage, OpenedBlock), CloudError> {

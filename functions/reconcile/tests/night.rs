@@ -145,6 +145,29 @@ async fn without_a_block_the_deadline_closes_the_day_and_the_block_still_counts(
 }
 
 #[tokio::test]
+async fn a_day_held_up_by_a_lost_block_says_so_and_is_settled_when_it_comes() {
+    let (cloud, mut site) = (Cloud::new(), Site::new());
+    let blocks: Vec<_> = (0..4).map(|index| site.live(index, 10)).collect();
+    cloud.store(&site, &[]);
+    let events = |of: &[usize]| of.iter().map(|at| Message::Event(block_event(&blocks[*at]))).collect();
+    cloud.run(&site, true, events(&[0, 2, 3])).await;
+    for index in [2, 3] {
+        let task = DayTask { thing: thing(), day: day(index), attempt: 0 };
+        cloud.run(&site, true, vec![Message::Summarize(SummarizeTask::Day(task))]).await;
+        let row = cloud.row(index);
+        let expected = format!("block {index} is there and waits for block 1");
+        assert_eq!((row.outcome, row.detail), (Some(Outcome::Missing), expected));
+    }
+    assert_eq!(closed_through(&cloud).await, Some(9));
+    cloud.run(&site, true, events(&[1])).await;
+    for index in 0..4 {
+        let row = cloud.row(index);
+        assert_eq!((row.outcome, row.detail.as_str()), (Some(Outcome::Matched), ""), "day {index}");
+    }
+    assert_eq!(closed_through(&cloud).await, Some(39));
+}
+
+#[tokio::test]
 async fn a_day_is_settled_only_when_it_is_over() {
     let (cloud, mut site) = (Cloud::new(), Site::new());
     let block = site.live(0, 20);
