@@ -53,7 +53,28 @@ fn main() {
     if is_test() {
         return;
     }
+    let events: Vec<RuleEvent> =
+        bodies.iter().map(|body| RuleEvent::parse(body.clone()).expect("a rule event")).collect();
+    let open_all = |with_records: bool| {
+        for event in &events {
+            let envelope = admission::open(black_box(&event.envelope), Kind::Telemetry).expect("an envelope");
+            if with_records {
+                let content = envelope.header().content;
+                black_box(summary::inspect(content, envelope.payload(), &whole.thing, &whole.table));
+            }
+            black_box(&envelope);
+        }
+    };
     let start = Instant::now();
+    let parse_all = || bodies.iter().for_each(|body| _ = black_box(RuleEvent::parse(body.clone())));
+    let (event, form) = in_turns(400, || start.elapsed(), parse_all, || open_all(false));
+    let (_, records) = in_turns(400, || start.elapsed(), || open_all(false), || open_all(true));
+    println!(
+        "event {:.1} us, envelope {:.1} us, records {:.1} us a message",
+        micros(event) / 25.0,
+        micros(form) / 25.0,
+        micros(records.saturating_sub(form)) / 25.0
+    );
     let (verification, message) = in_turns(400, || start.elapsed(), || raw.verify(), take_in_all);
     println!(
         "an envelope of {} bytes in an event of {}: raw verification {:.1} us, whole message {:.1} us, ratio {:.3}",

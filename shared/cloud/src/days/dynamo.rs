@@ -32,6 +32,29 @@ impl DynamoDays {
         Self { client, table: table.into() }
     }
 
+    /// Writes both ends if the noted range lies within them; says whether it did.
+    async fn replace(&self, thing: &DeviceId, day: LocalDay, low: u64, high: u64) -> Result<bool, CloudError> {
+        let written = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .key("device", text(thing))
+            .key("day", text(day))
+            .update_expression("SET #l = :low, #h = :high, #s = if_not_exists(#s, :open)")
+            .condition_expression(
+                "(attribute_not_exists(#l) OR #l >= :low) AND (attribute_not_exists(#h) OR #h <= :high)",
+            )
+            .expression_attribute_names("#l", "low")
+            .expression_attribute_names("#h", "high")
+            .expression_attribute_names("#s", "state")
+            .expression_attribute_values(":low", number(low))
+            .expression_attribute_values(":high", number(high))
+            .expression_attribute_values(":open", text(DayState::Open))
+            .send()
+            .await;
+        held(written, "UpdateItem")
+    }
+
     async fn widen(&self, thing: &DeviceId, day: LocalDay, name: &str, sign: &str, to: u64) -> Result<(), CloudError> {
         let written = self
             .client
@@ -152,6 +175,10 @@ impl DayStore for DynamoDays {
     }
 
     async fn note_seen(&self, thing: &DeviceId, day: LocalDay, low: u64, high: u64) -> Result<(), CloudError> {
+        // Who notes usually knows what is noted, and one write does. Else another has widened the other end meanwhile.
+        if self.replace(thing, day, low, high).await? {
+            return Ok(());
+        }
         self.widen(thing, day, "low", ">", low).await?;
         self.widen(thing, day, "high", "<", high).await
     }

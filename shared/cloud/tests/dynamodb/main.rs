@@ -12,6 +12,7 @@ use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Config, Credentials, Region};
 use serde_json::{Value, json};
 use vitro_cloud::CloudError;
+use vitro_cloud::days::{DayStore, DynamoDays};
 use vitro_cloud::devices::{Devices, Mark};
 use vitro_cloud::parked::{Parked, ParkedState, ParkedTable};
 use vitro_cloud::readings::{Reading, ReadingKey, Readings};
@@ -207,6 +208,23 @@ async fn status_changes_need_the_device() {
     assert!(update(1).contains("last_good") && update(1).contains("REMOVE live_shard"));
     assert!(update(2).contains("REMOVE suspended_at, last_good, gap_since"));
     assert!(update(3).contains("REMOVE live_shard"));
+}
+
+#[tokio::test]
+async fn a_range_of_numbers_is_noted_at_once_or_end_by_end() {
+    let server = Server::start(vec![done(json!({})), refused(json!({})), refused(json!({})), done(json!({}))]);
+    let days = DynamoDays::new(client(&server), "t");
+    let day = "2026-11-20".parse().unwrap();
+    days.note_seen(&thing(), day, 0, 63).await.unwrap();
+    days.note_seen(&thing(), day, 64, 127).await.unwrap();
+    let requests = server.requests();
+    let set: Vec<&str> = requests.iter().filter_map(|request| request["UpdateExpression"].as_str()).collect();
+    assert_eq!(set.len(), 4);
+    assert!(set[0].contains(":low") && set[0].contains(":high") && set[0] == set[1]);
+    assert_eq!(
+        (&requests[2]["ExpressionAttributeNames"]["#n"], &requests[3]["ExpressionAttributeNames"]["#n"]),
+        (&json!("low"), &json!("high"))
+    );
 }
 
 #[tokio::test]
