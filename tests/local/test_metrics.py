@@ -85,3 +85,33 @@ def test_an_alarm_rings_for_its_own_customer_and_stops(bare: Installation) -> No
             ],
         )
     wait.until("the alarm to be evaluated", lambda: bare.alarms()["days-parked"] == "OK", 30)
+
+
+def test_an_alarm_of_several_periods_wants_data_in_each(bare: Installation) -> None:
+    def retried(*minutes_ago: int) -> None:
+        now = dt.datetime.now(dt.UTC)
+        bare.client("cloudwatch").put_metric_data(
+            Namespace="Vitro",
+            MetricData=[
+                {
+                    "MetricName": "DaysRetried",
+                    "Dimensions": [{"Name": "Stack", "Value": bare.prefix}],
+                    "Timestamp": now - dt.timedelta(minutes=minutes),
+                    "Value": 1.0,
+                }
+                for minutes in minutes_ago
+            ],
+        )
+
+    # The ledger was away for a moment.
+    retried(1, 2, 25)
+    bare.client("cloudwatch").set_alarm_state(
+        AlarmName=f"{bare.prefix}-days-retried", StateValue="INSUFFICIENT_DATA", StateReason="to be evaluated anew"
+    )
+    states = wait.until(
+        "the alarm to be evaluated", lambda: {bare.alarms()["days-retried"]} - {"INSUFFICIENT_DATA"}, 30
+    )
+    assert states == {"OK"}
+    # And now it is away for good: a try every twelve minutes.
+    retried(13, 37)
+    wait.until("the alarm to ring", lambda: bare.alarms()["days-retried"] == "ALARM", 30)

@@ -71,7 +71,8 @@ def _mqtt_requires_certificate(iot: Any, identity: ServerIdentity) -> None:
 def _alarms_by_dimensions(cloudwatch: Any) -> None:
     """ministack evaluates an alarm over every dimension of its metric, so one customer's gap rings all alarms.
 
-    It also leaves an alarm as it is when data stop, whatever TreatMissingData says.
+    It also leaves an alarm as it is when data stop, whatever TreatMissingData says, and sees the periods of one that
+    wants several as a single one.
     """
     _require(cloudwatch, "_evaluate_alarm", "_metrics", "_dims_key", "_dims_from_list")
     evaluate = cloudwatch._evaluate_alarm
@@ -81,8 +82,9 @@ def _alarms_by_dimensions(cloudwatch: Any) -> None:
         own = (alarm.get("Namespace"), alarm.get("MetricName"), cloudwatch._dims_key(dimensions))
         points = list(cloudwatch._metrics.get(own) or [])
         now = time.time()
-        since = now - alarm.get("Period", 60) * alarm.get("EvaluationPeriods", 1)
-        if not any(point["Timestamp"] >= since for point in points) and _silence_is_good(alarm):
+        period, wanted = alarm.get("Period", 60), alarm.get("EvaluationPeriods", 1)
+        found = {int((now - point["Timestamp"]) // period) for point in points}
+        if not found.issuperset(range(wanted)) and _silence_is_good(alarm):
             points = [{"Timestamp": now, "Value": alarm["Threshold"]}]
         # A copy of the function that sees one series: other threads go on writing to the real store.
         FunctionType(evaluate.__code__, {**vars(cloudwatch), "_metrics": {own: points}})(alarm)
