@@ -29,7 +29,16 @@ impl Decimal {
     /// `mantissa` times ten to the power of `exponent`.
     #[must_use]
     pub fn new(mantissa: i64, exponent: i32) -> Self {
-        Self(BigDecimal::new(BigInt::from(mantissa), -i64::from(exponent)).normalized())
+        if mantissa == 0 {
+            return Self::zero();
+        }
+        // Trailing zeros go in machine words: every reading comes this way.
+        let (mut mantissa, mut exponent) = (mantissa, i64::from(exponent));
+        while mantissa % 10 == 0 {
+            mantissa /= 10;
+            exponent += 1;
+        }
+        Self(BigDecimal::new(BigInt::from(mantissa), -exponent))
     }
 
     /// Zero.

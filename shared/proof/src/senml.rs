@@ -125,8 +125,17 @@ type Number = Result<Decimal, ContentFault>;
 struct Base {
     name: String,
     time: Option<Number>,
+    /// The base time as an instant: what a record without a time of its own has.
+    instant: Option<Result<UnixMillis, ContentFault>>,
     unit: Option<String>,
     value: Option<Number>,
+}
+
+impl Base {
+    fn set_time(&mut self, time: Number) {
+        self.instant = Some(time.as_ref().map_err(|_| ContentFault::BadTime).and_then(instant_of));
+        self.time = Some(time);
+    }
 }
 
 #[derive(Default)]
@@ -160,7 +169,7 @@ impl Fields {
                     }
                 }
                 label::BASE_NAME => base.name = d.str().ok()?.to_owned(),
-                label::BASE_TIME => base.time = Some(number(d)?),
+                label::BASE_TIME => base.set_time(number(d)?),
                 label::BASE_UNIT => base.unit = Some(d.str().ok()?.to_owned()),
                 label::BASE_VALUE => base.value = Some(number(d)?),
                 label::BASE_SUM => _ = number(d)?,
@@ -214,7 +223,7 @@ impl Fields {
 
     /// What the record says beside its name: time, unit, value.
     fn reading(self, base: &Base) -> Result<(UnixMillis, Option<String>, Value), ContentFault> {
-        let time = absolute_time(base.time.as_ref(), self.time)?;
+        let time = absolute_time(base, self.time)?;
         let values = usize::from(self.value.is_some()) + usize::from(self.text.is_some()) + self.other;
         if values > 1 {
             return Err(ContentFault::SeveralValues);
@@ -241,18 +250,17 @@ impl Fields {
     }
 }
 
-fn absolute_time(base: Option<&Number>, own: Option<Number>) -> Result<UnixMillis, ContentFault> {
-    let time = match (base, own) {
-        (None, None) => return Err(ContentFault::RelativeTime),
-        (Some(base), None) => base.clone().map_err(|_| ContentFault::BadTime)?,
-        (None, Some(own)) => own.map_err(|_| ContentFault::BadTime)?,
-        (Some(base), Some(own)) => {
-            let (base, own) =
-                (base.as_ref().map_err(|_| ContentFault::BadTime)?, own.map_err(|_| ContentFault::BadTime)?);
-            base + &own
-        }
-    };
-    if time < Decimal::from(ABSOLUTE) {
+fn absolute_time(base: &Base, own: Option<Number>) -> Result<UnixMillis, ContentFault> {
+    let Some(own) = own else { return base.instant.unwrap_or(Err(ContentFault::RelativeTime)) };
+    let own = own.map_err(|_| ContentFault::BadTime)?;
+    match &base.time {
+        None => instant_of(&own),
+        Some(base) => instant_of(&(base.as_ref().map_err(|_| ContentFault::BadTime)? + &own)),
+    }
+}
+
+fn instant_of(time: &Decimal) -> Result<UnixMillis, ContentFault> {
+    if *time < Decimal::from(ABSOLUTE) {
         return Err(ContentFault::RelativeTime);
     }
     let millis = time.to_scaled(3).ok_or(ContentFault::BadTime)?;
