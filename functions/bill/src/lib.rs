@@ -18,7 +18,7 @@ use vitro_cloud::archive::{Archive, CBOR, JSON, PutOnce};
 use vitro_cloud::config::StackName;
 use vitro_cloud::metrics::Metrics;
 use vitro_cloud::{Clock, CloudError};
-use vitro_contract::{AgreementId, Record, StatementView};
+use vitro_contract::{AgreementId, Record, Statement, StatementHead, StatementView};
 use vitro_proof::{Hash, LocalDay, UnixMillis};
 
 pub use config::Config;
@@ -191,17 +191,8 @@ impl<L: Channel, A: Archive, C: Clock> Bill<L, A, C> {
         metrics: &mut Metrics,
     ) -> Result<Issued, BillError> {
         let view = self.ledger.close(agreement, from, to).await?.answer;
-        let key = statement_key(&view, "cbor");
-        // The bytes whose hash is the id; they hold no time, so any run would write the same.
-        let stored = self.archive.put_once(&key, view.statement.encode(), CBOR).await?;
-        let json = serde_json::to_vec_pretty(&view)
-            .map_err(|e| CloudError::BadMessage { what: "statement", detail: e.to_string() })?;
-        self.archive.put_once(&statement_key(&view, "json"), json, JSON).await?;
+        let key = self.file(&view, metrics).await?;
         let statement = &view.statement;
-        if matches!(stored, PutOnce::Stored(_)) {
-            metrics.count("StatementsIssued", 1);
-            tracing::info!(statement = %view.id, %agreement, %from, %to, total = statement.total, tx = %view.tx, "issued");
-        }
         Ok(Issued {
             statement: view.id,
             agreement: agreement.clone(),
@@ -218,6 +209,32 @@ impl<L: Channel, A: Archive, C: Clock> Bill<L, A, C> {
         })
     }
 
+    /// Archives a statement, if it is not archived, and says under which key.
+    async fn file(&self, view: &StatementView, metrics: &mut Metrics) -> Result<String, BillError> {
+        let key = statement_key(view, "cbor");
+        // The bytes whose hash is the id; they hold no time, so any run would write the same.
+        let stored = self.archive.put_once(&key, view.statement.encode(), CBOR).await?;
+        let json = serde_json::to_vec_pretty(view)
+            .map_err(|e| CloudError::BadMessage { what: "statement", detail: e.to_string() })?;
+        self.archive.put_once(&statement_key(view, "json"), json, JSON).await?;
+        if matches!(stored, PutOnce::Stored(_)) {
+            let Statement { agreement, from, to, total, .. } = &view.statement;
+            metrics.count("StatementsIssued", 1);
+            tracing::info!(statement = %view.id, %agreement, %from, %to, total, tx = %view.tx, "issued");
+        }
+        Ok(key)
+    }
+
+    /// Archives the statement that was drawn last: the run that drew it may have ended before it was archived, and no later run
+    /// closes its period again.
+    async fn file_last(&self, closed: &[StatementHead], metrics: &mut Metrics) -> Result<(), BillError> {
+        if let Some(last) = closed.iter().max_by_key(|head| head.time) {
+            let view = self.ledger.statement(last.id).await?;
+            self.file(&view, metrics).await?;
+        }
+        Ok(())
+    }
+
     /// Closes the periods that have ended, of every active agreement: one of each in turn. One that fails holds no other up: neither
     /// does it count as closed, nor does its agreement come first every day, nor do the agreement's other periods wait behind it.
     async fn close_ended(&self, deadline: UnixMillis, metrics: &mut Metrics) -> Result<Answer, BillError> {
@@ -230,6 +247,10 @@ impl<L: Channel, A: Archive, C: Clock> Bill<L, A, C> {
                 let agreement = view.agreement.id.clone();
                 match self.ledger.statements(&agreement).await {
                     Ok(closed) => {
+                        if let Err(error) = self.file_last(&closed, metrics).await {
+                            tracing::error!(%agreement, %error, "a statement was not archived");
+                            failures.push(error);
+                        }
                         let periods = VecDeque::from(periods::ended(&view.agreement, &closed, last));
                         open.push_back(Open { agreement, periods, failures: 0 });
                     }

@@ -14,6 +14,7 @@ const NOW: i64 = 1_768_024_800;
 struct World {
     channel: MemoryChannel,
     archive: MemoryArchive,
+    fuse: Fuse,
     bill: Bill<MemoryChannel, MemoryArchive, FixedClock>,
 }
 
@@ -34,10 +35,11 @@ async fn world(period: &str) -> World {
     }
     assert!(operator.publish(&items).await.unwrap().answer.iter().all(|verdict| verdict.accepted));
     agree(&channel, &crate::periods::tests::agreement(period, "2026-01-02", Some("2026-01-04"))).await;
-    let archive = MemoryArchive::new(Fuse::default());
+    let fuse = Fuse::default();
+    let archive = MemoryArchive::new(fuse.clone());
     let stack = StackName::new("acme".parse().unwrap(), "dev").unwrap();
     let clock = FixedClock::new(UnixMillis(NOW * 1000));
-    World { bill: Bill::new(channel.clone(), archive.clone(), clock, &stack), channel, archive }
+    World { bill: Bill::new(channel.clone(), archive.clone(), clock, &stack), channel, archive, fuse }
 }
 
 /// All four parties want this agreement.
@@ -81,6 +83,21 @@ async fn a_period_closes_once_and_is_archived() {
     assert_eq!(again.unwrap(), Answer::One(issued));
     assert!(metrics.total("StatementsIssued").abs() < f64::EPSILON);
     assert_eq!(world.archive.newest(), objects);
+}
+
+#[tokio::test]
+async fn a_run_cut_short_between_ledger_and_archive_is_finished_by_the_schedule() {
+    for stores in 0..2 {
+        let world = world("days").await;
+        world.fuse.set(Some(stores));
+        let close = input(r#"{"agreement":"a-1","from":"2026-01-02","to":"2026-01-04"}"#);
+        world.handle(&close).await.0.unwrap_err();
+        world.fuse.set(None);
+        world.handle(&input("{}")).await.0.unwrap();
+        let stored = world.archive.newest();
+        assert!(stored.contains_key("statements/a-1/2026-01-02_2026-01-04.cbor"), "{stores}");
+        assert!(stored.contains_key("statements/a-1/2026-01-02_2026-01-04.json"), "{stores}");
+    }
 }
 
 #[tokio::test]
