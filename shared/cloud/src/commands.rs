@@ -1,19 +1,17 @@
 //! Signed commands to devices: numbered, signed with the customer's command key, published over the IoT data plane.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use aws_sdk_iotdataplane::primitives::Blob;
 use vitro_proof::command::{Action, Command, key_id};
 use vitro_proof::crypto::SoftwareSigner;
-use vitro_proof::{CommandNumber, Customer, DeviceId, Signer, UnixMillis};
+use vitro_proof::{CommandNumber, Customer, DeviceId, Signer};
 
 use crate::chain::ChainStore;
 use crate::clock::Clock;
 use crate::error::CloudError;
-
-/// How long a key that was read is used before it is read again, in milliseconds.
-const KEY_MILLIS: i64 = 5 * 60 * 1000;
+use crate::secrets::FromSecret;
 
 /// Who carries commands to devices.
 #[async_trait]
@@ -49,46 +47,22 @@ pub trait CommandKey: Send + Sync {
 }
 
 /// A command key as PKCS#8 in PEM in Secrets Manager, read at most every five minutes.
-pub struct SecretKey<C> {
-    client: aws_sdk_secretsmanager::Client,
-    secret: String,
-    clock: C,
-    cached: Mutex<Option<(UnixMillis, Arc<SoftwareSigner>)>>,
-}
+pub struct SecretKey<C>(FromSecret<SoftwareSigner, C>);
 
 impl<C: Clock> SecretKey<C> {
     /// The secret by its name.
     pub fn new(client: aws_sdk_secretsmanager::Client, secret: impl Into<String>, clock: C) -> Self {
-        Self { client, secret: secret.into(), clock, cached: Mutex::new(None) }
-    }
-
-    fn fresh(&self) -> Option<Arc<SoftwareSigner>> {
-        let cached = self.cached.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let (read, signer) = cached.as_ref()?;
-        (self.clock.now().0.saturating_sub(read.0) < KEY_MILLIS).then(|| signer.clone())
+        let read = |pem: &str| {
+            SoftwareSigner::from_pkcs8_pem(pem).map_err(|_| "it is no P-256 key as PKCS#8 in PEM".to_owned())
+        };
+        Self(FromSecret::new(client, secret, clock, read, "vitro command-key new"))
     }
 }
 
 #[async_trait]
 impl<C: Clock> CommandKey for SecretKey<C> {
     async fn signer(&self) -> Result<Arc<dyn Signer + Send + Sync>, CloudError> {
-        if let Some(signer) = self.fresh() {
-            return Ok(signer);
-        }
-        let found = self
-            .client
-            .get_secret_value()
-            .secret_id(&self.secret)
-            .send()
-            .await
-            .map_err(|e| CloudError::service("secretsmanager", "GetSecretValue", e))?;
-        let what = || format!("the secret {}", self.secret);
-        let pem = found.secret_string().ok_or_else(|| CloudError::damaged(what(), "it is no text"))?;
-        let signer = SoftwareSigner::from_pkcs8_pem(pem)
-            .map_err(|_| CloudError::damaged(what(), "it is no P-256 key as PKCS#8 in PEM"))?;
-        let signer = Arc::new(signer);
-        let mut cached = self.cached.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        *cached = Some((self.clock.now(), signer.clone()));
+        let signer: Arc<dyn Signer + Send + Sync> = self.0.get().await?;
         Ok(signer)
     }
 }
