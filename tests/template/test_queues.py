@@ -41,7 +41,7 @@ def test_messages_are_kept_for_two_weeks_and_encrypted(template: Template) -> No
 def test_a_message_is_hidden_for_six_timeouts_of_its_function(template: Template) -> None:
     queues = template.of_type("AWS::SQS::Queue")
     for _, queue, properties, timeout in sources(template):
-        window = properties["MaximumBatchingWindowInSeconds"]
+        window = properties.get("MaximumBatchingWindowInSeconds", 0)
         assert queues[queue]["VisibilityTimeout"] >= 6 * timeout
         assert queues[queue]["VisibilityTimeout"] > timeout + window
 
@@ -60,10 +60,12 @@ def test_each_queue_wakes_the_function_that_the_flow_says(template: Template) ->
         ("reconcile", "BlocksQueue"),
         ("reconcile", "ReconcileQueue"),
         ("publish", "PublishQueue"),
+        ("status", "StatusQueue"),
     }
 
 
-def test_a_ledger_away_for_a_night_sends_no_day_to_the_dead_letters(template: Template) -> None:
-    publish = template.of_type("AWS::SQS::Queue")["PublishQueue"]
-    patience = publish["VisibilityTimeout"] * publish["RedrivePolicy"]["maxReceiveCount"]
-    assert patience >= 10 * 3600
+def test_a_ledger_away_for_a_night_sends_nothing_to_the_dead_letters(template: Template) -> None:
+    for name in ("PublishQueue", "StatusQueue"):
+        queue = template.of_type("AWS::SQS::Queue")[name]
+        patience = queue["VisibilityTimeout"] * queue["RedrivePolicy"]["maxReceiveCount"]
+        assert patience >= 10 * 3600, name

@@ -6,6 +6,8 @@ from template.model import Template
 
 SECRET = "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:P-"
 COMMANDS = "arn:${AWS::Partition}:iot:${AWS::Region}:${AWS::AccountId}:topic/vitro/${Customer}/*/command"
+# A certificate's id is its hash, so no name can tell whose it is.
+CERTIFICATES = "arn:${AWS::Partition}:iot:${AWS::Region}:${AWS::AccountId}:cert/*"
 
 CONSUME = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
 
@@ -60,6 +62,12 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
     "BillRole": {
         "ArchiveBucket.Arn/statements/*": {"s3:PutObject"},
         SECRET + "fabric-??????": {"secretsmanager:GetSecretValue"},
+    },
+    "StatusRole": {
+        "StatusQueue.Arn": CONSUME,
+        "DevicesTable.Arn": {"dynamodb:GetItem", "dynamodb:UpdateItem"},
+        "ParkedTable.Arn": {"dynamodb:PutItem"},
+        CERTIFICATES: {"iot:DescribeCertificate", "iot:UpdateCertificate"},
     },
     "RulesRole": {
         "TelemetryQueue.Arn": {"sqs:SendMessage"},

@@ -12,10 +12,11 @@ METRICS = {
     *("BlocksAccepted", "BlocksPending", "BackfillsAsked"),
     *("DaysMatched", "DaysBackfilled", "DaysIncomplete", "DaysMismatched", "DaysMissing"),
     *("DaysPublished", "DaysParked", "DaysRetried", "StatementsIssued"),
+    *("StatusApplied", "StatusParked"),
 }
 ALARMED = {
     *("Refused", "Equivocations", "GapsLive", "DaysParked", "DaysRetried"),
-    *("DaysMismatched", "DaysIncomplete", "DaysMissing"),
+    *("DaysMismatched", "DaysIncomplete", "DaysMissing", "StatusParked"),
 }
 
 

@@ -116,7 +116,7 @@ class Night:
 
     def totals(self) -> None:
         """What no row may show: days parked, dead letters, rule errors."""
-        queues = [f"{queue}-dlq" for queue in ("telemetry", "blocks", "summarize", "reconcile", "publish")]
+        queues = [f"{queue}-dlq" for queue in ("telemetry", "blocks", "summarize", "reconcile", "publish", "status")]
         for queue in [*queues, "rule-errors"]:
             self.report.expect(f"messages in {queue}", 0, self.installation.waiting(queue))
 

@@ -13,7 +13,6 @@ pub mod plan;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream;
 use vitro_client::{Channel, Client, ClientError, Published};
@@ -21,7 +20,7 @@ use vitro_cloud::archive::Archive;
 use vitro_cloud::batch::{BatchResponse, SqsEvent, chain};
 use vitro_cloud::days::{self, DayRow, DayState, DayStore};
 use vitro_cloud::metrics::Metrics;
-use vitro_cloud::parked::{Parked, ParkedState, ParkedTable};
+use vitro_cloud::parked::{Park, Parked, ParkedState};
 use vitro_cloud::queue::PublishTask;
 use vitro_cloud::{Clock, CloudError};
 use vitro_contract::{Bytes, Item, Verdict};
@@ -38,23 +37,6 @@ const READS: usize = 8;
 const RESERVE_MILLIS: i64 = 40_000;
 /// What is left of it when a transaction is given up: enough to answer the queue.
 const LAST_MILLIS: i64 = 5_000;
-
-/// Where a parked row goes.
-#[async_trait]
-pub trait Park: Send + Sync {
-    /// Parks something; what is parked already stays as it is.
-    ///
-    /// # Errors
-    /// [`CloudError`].
-    async fn park(&self, parked: &Parked) -> Result<(), CloudError>;
-}
-
-#[async_trait]
-impl Park for ParkedTable {
-    async fn park(&self, parked: &Parked) -> Result<(), CloudError> {
-        Self::park(self, parked).await
-    }
-}
 
 /// The stores that days are read from and written to.
 pub struct Stores<D, A, P> {

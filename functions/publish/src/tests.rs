@@ -1,10 +1,8 @@
-use std::sync::{Arc, Mutex};
-
 use vitro_client::memory::{MemoryChannel, Trouble};
 use vitro_cloud::clock::FixedClock;
 use vitro_cloud::config::Environment;
 use vitro_cloud::days::DayBlock;
-use vitro_cloud::memory::{Fuse, MemoryArchive, MemoryDays};
+use vitro_cloud::memory::{Fuse, MemoryArchive, MemoryDays, MemoryParked};
 use vitro_contract::Role;
 use vitro_contract::testing::{MemoryLedger, TestDay, TestDevice, client};
 use vitro_ledger::TxValidationCode;
@@ -15,20 +13,6 @@ use super::*;
 
 /// After the end of every day of the tests.
 const NOW: i64 = 1_768_000_000;
-
-#[derive(Clone, Default)]
-struct MemoryParked(Arc<Mutex<Vec<Parked>>>);
-
-#[async_trait]
-impl Park for MemoryParked {
-    async fn park(&self, parked: &Parked) -> Result<(), CloudError> {
-        let mut rows = self.0.lock().unwrap();
-        if !rows.iter().any(|row| row.reason == parked.reason && row.id == parked.id) {
-            rows.push(parked.clone());
-        }
-        Ok(())
-    }
-}
 
 struct World {
     channel: MemoryChannel,
@@ -195,7 +179,7 @@ async fn a_refused_day_is_parked_and_holds_nobody_up() {
     assert_eq!(world.row("dev-1", "2026-01-02").state, DayState::Published);
     let row = world.row("dev-2", "2026-01-02");
     assert_eq!((row.state, row.parked.as_deref()), (DayState::Parked, Some("unknown_device")));
-    let parked = world.parked.0.lock().unwrap().clone();
+    let parked = world.parked.rows();
     assert_eq!(parked.len(), 1);
     assert_eq!(parked[0].object, Some(("archive".into(), "blocks/dev-2/0000000000.cbor".into())));
     // The operator registers it and sends the message again.

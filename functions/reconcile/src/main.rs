@@ -51,8 +51,8 @@ async fn ports() -> Result<Ports, Error> {
     let iot = iot_client(&config, env.optional("VITRO_IOT_ENDPOINT").as_deref());
     let urls = QueueUrls {
         summarize: Some(env.required("VITRO_SUMMARIZE_QUEUE_URL")?),
-        reconcile: None,
         publish: Some(env.required("VITRO_PUBLISH_QUEUE_URL")?),
+        ..QueueUrls::default()
     };
     Ok(Ports {
         devices: Box::new(Devices::new(dynamo.clone(), devices_table)),

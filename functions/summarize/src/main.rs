@@ -35,7 +35,7 @@ async fn ports() -> Result<Ports, Error> {
     let urls = QueueUrls {
         summarize: Some(env.required("VITRO_SUMMARIZE_QUEUE_URL")?),
         reconcile: Some(env.required("VITRO_RECONCILE_QUEUE_URL")?),
-        publish: None,
+        ..QueueUrls::default()
     };
     Ok(Ports {
         devices: Box::new(Devices::new(dynamo.clone(), &devices_table)),

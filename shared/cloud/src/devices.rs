@@ -4,13 +4,19 @@
 //! what only grows (mark, `closed_through`) never goes back.
 
 mod entry;
+mod standing;
+mod status;
 mod table;
+
+use std::collections::BTreeSet;
 
 use vitro_proof::crypto::sha256;
 use vitro_proof::{
     BlockNumber, DeviceId, Hash, ProofError, PublicKey, SensorTable, SequenceNumber, UnixMillis, ZoneName,
 };
 
+pub use standing::{Cause, StatusChange, Suspension};
+pub use status::StatusStore;
 pub use table::{Devices, Registered};
 
 /// How many parts the liveness index has for devices without an open gap; as many follow for those with one.
@@ -20,8 +26,8 @@ pub const MARK_MILLIS: i64 = 10 * 60 * 1000;
 /// ... or its number this much higher.
 pub const MARK_NUMBERS: u64 = 64;
 
-/// Whether a device may send.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Whether a device may send; the later ones are stricter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Status {
     /// It may.
     Active,
@@ -97,10 +103,18 @@ pub struct Device {
     pub id: DeviceId,
     /// Whether it may send.
     pub status: Status,
-    /// When it was suspended.
+    /// The instant from which it does not count, of a suspended or retired device.
     pub suspended_at: Option<UnixMillis>,
-    /// The last number that is believed of a suspended device.
+    /// The last number that is believed of a suspended or retired device.
     pub last_good: Option<SequenceNumber>,
+    /// Why it was suspended or retired.
+    pub cause: Option<Cause>,
+    /// Goes up with every change of status.
+    pub status_revision: u64,
+    /// The last revision that AWS IoT Core and the ledger agree with.
+    pub status_applied: u64,
+    /// Certificates that it had when a revocation suspended it; none of them may connect again.
+    pub revoked_certificates: BTreeSet<String>,
     /// Its key.
     pub public_key: PublicKey,
     /// Its certificate in PEM.

@@ -40,6 +40,9 @@ pub enum CloudError {
     /// An item of this name is there already.
     #[error("{0} is there already")]
     Exists(String),
+    /// A rule of the registry forbids it.
+    #[error("{0}")]
+    Refused(String),
     /// A service kept taking only part of a batch: it is throttled.
     #[error("{service} {operation}: part of the batch was left undone after {attempts} attempts")]
     Unprocessed {
@@ -90,7 +93,9 @@ impl CloudError {
             | Self::NotFound(_)
             | Self::Unset { .. }
             | Self::Config { .. } => true,
-            Self::Exists(_) | Self::Damaged { .. } | Self::BadMessage { .. } | Self::Proof(_) => false,
+            Self::Exists(_) | Self::Refused(_) | Self::Damaged { .. } | Self::BadMessage { .. } | Self::Proof(_) => {
+                false
+            }
         }
     }
 

@@ -1,6 +1,8 @@
 //! Stores in memory for tests of what stands on them, with the same conditions as the real ones. A [`Fuse`] stands for a kill: it
 //! burns at a chosen point before or after a store's work, and then every call fails, as if the process were gone.
 
+mod registry;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,11 +15,12 @@ use crate::archive::{Archive, PutOnce};
 use crate::chain::{ChainHead, ChainStore};
 use crate::commands::Commands;
 use crate::days::{DayRow, DayStore, ObjectRef};
-use crate::devices::Device;
 use crate::error::CloudError;
-use crate::queue::{Outbox, PublishTask, ReconcileTask, SummarizeTask};
+use crate::queue::{Outbox, PublishTask, ReconcileTask, StatusTask, SummarizeTask};
 use crate::readings::{Reading, ReadingKey};
-use crate::sources::{DeviceSource, ReadingSource};
+use crate::sources::ReadingSource;
+
+pub use registry::{MemoryDevices, MemoryParked};
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -291,6 +294,8 @@ pub struct Sent {
     pub reconcile: Vec<ReconcileTask>,
     /// To publish.
     pub publish: Vec<PublishTask>,
+    /// To status.
+    pub status: Vec<StatusTask>,
 }
 
 impl MemoryOutbox {
@@ -319,6 +324,10 @@ impl Outbox for MemoryOutbox {
 
     async fn publish(&self, task: &PublishTask) -> Result<(), CloudError> {
         self.fuse.around(|| lock(&self.sent).publish.push(task.clone()))
+    }
+
+    async fn status(&self, task: &StatusTask) -> Result<(), CloudError> {
+        self.fuse.around(|| lock(&self.sent).status.push(task.clone()))
     }
 }
 
@@ -369,42 +378,6 @@ impl Commands for MemoryCommands {
             let mut sent = lock(&self.sent);
             sent.push(SentCommand { thing: thing.clone(), id, expires, action });
             CommandNumber(sent.len() as u64)
-        })
-    }
-}
-
-/// Registered devices.
-#[derive(Clone, Debug, Default)]
-pub struct MemoryDevices {
-    fuse: Fuse,
-    devices: Arc<Mutex<BTreeMap<DeviceId, Device>>>,
-}
-
-impl MemoryDevices {
-    /// These devices.
-    #[must_use]
-    pub fn new(fuse: Fuse, devices: impl IntoIterator<Item = Device>) -> Self {
-        let devices = devices.into_iter().map(|device| (device.id.clone(), device)).collect();
-        Self { fuse, devices: Arc::new(Mutex::new(devices)) }
-    }
-
-    /// Registers a device, or replaces its entry.
-    pub fn put(&self, device: Device) {
-        lock(&self.devices).insert(device.id.clone(), device);
-    }
-}
-
-#[async_trait]
-impl DeviceSource for MemoryDevices {
-    async fn device(&self, id: &DeviceId) -> Result<Option<Device>, CloudError> {
-        self.fuse.around(|| lock(&self.devices).get(id).cloned())
-    }
-
-    async fn page(&self, after: Option<&DeviceId>, limit: u32) -> Result<Vec<Device>, CloudError> {
-        self.fuse.around(|| {
-            let devices = lock(&self.devices);
-            let rest = devices.values().filter(|device| after.is_none_or(|after| device.id > *after));
-            rest.take(limit as usize).cloned().collect()
         })
     }
 }

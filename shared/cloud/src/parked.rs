@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 use vitro_proof::{DeviceId, UnixMillis};
 
@@ -199,6 +200,23 @@ impl ParkedTable {
             }
             Err(error) => Err(CloudError::service(SERVICE, "UpdateItem", error)),
         }
+    }
+}
+
+/// Where a parked row goes.
+#[async_trait]
+pub trait Park: Send + Sync {
+    /// Parks something; what is parked already stays as it is.
+    ///
+    /// # Errors
+    /// [`CloudError`].
+    async fn park(&self, parked: &Parked) -> Result<(), CloudError>;
+}
+
+#[async_trait]
+impl Park for ParkedTable {
+    async fn park(&self, parked: &Parked) -> Result<(), CloudError> {
+        Self::park(self, parked).await
     }
 }
 

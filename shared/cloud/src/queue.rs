@@ -74,6 +74,15 @@ pub struct PublishTask {
     pub day: LocalDay,
 }
 
+/// Make AWS IoT Core and the ledger agree with the registry about a device's status. It says no more: the registry's entry is what holds,
+/// so the task may come late, twice or once for several changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StatusTask {
+    /// The device.
+    pub thing: DeviceId,
+}
+
 /// Where messages go out.
 #[async_trait]
 pub trait Outbox: Send + Sync {
@@ -94,6 +103,12 @@ pub trait Outbox: Send + Sync {
     /// # Errors
     /// [`CloudError`].
     async fn publish(&self, task: &PublishTask) -> Result<(), CloudError>;
+
+    /// To status.
+    ///
+    /// # Errors
+    /// [`CloudError`].
+    async fn status(&self, task: &StatusTask) -> Result<(), CloudError>;
 }
 
 /// The URLs of the queues that a function sends to; it has only those that it needs.
@@ -105,6 +120,8 @@ pub struct QueueUrls {
     pub reconcile: Option<String>,
     /// `VITRO_PUBLISH_QUEUE_URL`.
     pub publish: Option<String>,
+    /// `VITRO_STATUS_QUEUE_URL`.
+    pub status: Option<String>,
 }
 
 /// Messages over SQS.
@@ -157,6 +174,10 @@ impl Outbox for SqsOutbox {
     async fn publish(&self, task: &PublishTask) -> Result<(), CloudError> {
         self.send("VITRO_PUBLISH_QUEUE_URL", self.urls.publish.as_ref(), task, 0).await
     }
+
+    async fn status(&self, task: &StatusTask) -> Result<(), CloudError> {
+        self.send("VITRO_STATUS_QUEUE_URL", self.urls.status.as_ref(), task, 0).await
+    }
 }
 
 #[cfg(test)]
@@ -183,5 +204,7 @@ mod tests {
         let text = r#"{"thing":"dev-1","day":"2026-01-02","attempt":0,"block":3,"key":"k","version":"v"}"#;
         assert_eq!(serde_json::to_string(&task).unwrap(), text);
         assert_eq!(serde_json::from_str::<ReconcileTask>(text).unwrap(), task);
+        let task = StatusTask { thing: "dev-1".parse().unwrap() };
+        assert_eq!(serde_json::to_string(&task).unwrap(), r#"{"thing":"dev-1"}"#);
     }
 }

@@ -17,6 +17,8 @@ use crate::item::{Item, Reader, b, n, s, ss};
 const SERVICE: &str = "dynamodb";
 /// BatchWriteItem takes so many items.
 pub const BATCH: usize = 25;
+/// So many are read at once where the first few are likely to be enough.
+const FEW: i32 = 64;
 
 /// The sort key of a reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -108,7 +110,7 @@ impl Reading {
         let r = Reader::new("a reading", item);
         Ok(Self {
             device: r.parsed("device")?,
-            key: ReadingKey(r.bytes("key")?.try_into().map_err(|_| r.bad("key", "it has not 16 bytes"))?),
+            key: key(&r)?,
             envelope: r.bytes("envelope")?.to_vec(),
             time: r.number_opt("time")?.map(UnixMillis),
             received: UnixMillis(r.number("received")?),
@@ -296,6 +298,45 @@ impl Readings {
             .map_err(|error| CloudError::service(SERVICE, "Query", error))?;
         found.items().iter().map(Reading::read).collect()
     }
+
+    /// The highest number that was received before an instant: the last good number of a suspension that nobody gave one. It reads what
+    /// came since, and stops at the first that is older.
+    ///
+    /// # Errors
+    /// As [`Readings::range`].
+    pub async fn highest_before(
+        &self,
+        device: &DeviceId,
+        at: UnixMillis,
+    ) -> Result<Option<SequenceNumber>, CloudError> {
+        let mut pages = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("device = :device")
+            .expression_attribute_values(":device", s(device))
+            .projection_expression("#key, received")
+            .expression_attribute_names("#key", "key")
+            .consistent_read(true)
+            .scan_index_forward(false)
+            .limit(FEW)
+            .into_paginator()
+            .send();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| CloudError::service(SERVICE, "Query", error))?;
+            for item in page.items() {
+                let r = Reader::new("a reading", item);
+                if r.number::<i64>("received")? < at.0 {
+                    return Ok(Some(key(&r)?.number()));
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn key(r: &Reader<'_>) -> Result<ReadingKey, CloudError> {
+    Ok(ReadingKey(r.bytes("key")?.try_into().map_err(|_| r.bad("key", "it has not 16 bytes"))?))
 }
 
 /// An error like the one that the first of a failed batch has.

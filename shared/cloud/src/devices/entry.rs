@@ -4,7 +4,7 @@ use vitro_proof::{BlockNumber, Hash, PublicKey, SensorTable, SequenceNumber, Uni
 
 use super::{Device, Head, Mark, Status, gap_shard, live_shard};
 use crate::error::CloudError;
-use crate::item::{Item, Reader, b, n, s};
+use crate::item::{Item, Reader, b, n, s, ss};
 
 /// Writes the sensor tables as their attribute.
 pub(super) fn tables_to_json(tables: &[SensorTable]) -> Result<String, CloudError> {
@@ -33,6 +33,18 @@ pub(super) fn write(device: &Device) -> Result<Item, CloudError> {
     }
     if let Some(last) = device.last_good {
         set("last_good", n(last));
+    }
+    if let Some(cause) = device.cause {
+        set("cause", s(cause));
+    }
+    if device.status_revision > 0 {
+        set("status_revision", n(device.status_revision));
+    }
+    if device.status_applied > 0 {
+        set("status_applied", n(device.status_applied));
+    }
+    if !device.revoked_certificates.is_empty() {
+        set("revoked_certificates", ss(&device.revoked_certificates));
     }
     if let Some(mark) = &device.mark {
         set("mark_number", n(mark.number));
@@ -69,6 +81,10 @@ pub(super) fn read(item: &Item) -> Result<Device, CloudError> {
         status: r.parsed("status")?,
         suspended_at: millis("suspended_at")?,
         last_good: number("last_good")?,
+        cause: r.text_opt("cause")?.map(str::parse).transpose().map_err(|error| r.bad("cause", error))?,
+        status_revision: r.number_opt("status_revision")?.unwrap_or(0),
+        status_applied: r.number_opt("status_applied")?.unwrap_or(0),
+        revoked_certificates: r.texts("revoked_certificates")?,
         public_key: PublicKey::from_sec1(r.bytes("public_key")?).map_err(|error| r.bad("public_key", error))?,
         certificate: r.text("certificate")?.to_owned(),
         certificate_id: r.text("certificate_id")?.to_owned(),
@@ -105,11 +121,13 @@ pub(super) fn mark(r: &Reader<'_>) -> Result<Option<Mark>, CloudError> {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
     use vitro_proof::Signer;
     use vitro_proof::crypto::SoftwareSigner;
 
-    use super::super::LIVE_SHARDS;
+    use super::super::{Cause, LIVE_SHARDS};
     use super::*;
 
     pub(crate) fn device() -> Device {
@@ -120,6 +138,10 @@ pub(super) mod tests {
             status: Status::Active,
             suspended_at: None,
             last_good: None,
+            cause: None,
+            status_revision: 0,
+            status_applied: 0,
+            revoked_certificates: BTreeSet::new(),
             public_key: SoftwareSigner::from_scalar(&[7; 32]).unwrap().public_key(),
             certificate: "-----BEGIN CERTIFICATE-----\n".into(),
             certificate_id: "ab12".into(),
@@ -168,12 +190,18 @@ pub(super) mod tests {
             head in proptest::option::of((any::<u64>(), any::<[u8; 32]>())),
             closed in proptest::option::of(any::<u64>()),
             gap in proptest::option::of(any::<i64>()),
-            suspended in proptest::option::of((any::<i64>(), any::<u64>())),
+            suspended in proptest::option::of((any::<i64>(), any::<u64>(), proptest::sample::select(Cause::ALL.to_vec()))),
+            revisions in any::<(u64, u64)>(),
+            revoked in proptest::collection::btree_set("[0-9a-f]{4}", 0..3),
         ) {
             let device = Device {
                 status: if suspended.is_some() { Status::Suspended } else { Status::Active },
                 suspended_at: suspended.map(|s| UnixMillis(s.0)),
                 last_good: suspended.map(|s| SequenceNumber(s.1)),
+                cause: suspended.map(|s| s.2),
+                status_revision: revisions.0,
+                status_applied: revisions.1,
+                revoked_certificates: revoked,
                 mark: mark.map(|(number, received, time)| Mark {
                     number: SequenceNumber(number), received: UnixMillis(received), time: time.map(UnixMillis),
                 }),

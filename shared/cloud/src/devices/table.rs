@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, ReturnValuesOnConditionCheckFailure};
 use vitro_proof::crypto::AwsLcKey;
-use vitro_proof::{DeviceId, SensorTable, SequenceNumber, UnixMillis};
+use vitro_proof::{DeviceId, SensorTable, UnixMillis};
 
 use super::{Device, Mark, Status, entry, gap_shard, live_shard};
 use crate::backoff::{self, Backoff};
@@ -52,7 +52,7 @@ impl std::fmt::Debug for Registered {
 }
 
 /// What became of a conditional update.
-enum Updated {
+pub(super) enum Updated {
     Done,
     /// The condition did not hold; the item as it is, if the service said.
     Refused(Option<Item>),
@@ -237,61 +237,6 @@ impl Devices {
         self.must(update, id).await
     }
 
-    /// Suspends a device: what it sends from now on is refused, blocks up to `last_good` stay good.
-    ///
-    /// # Errors
-    /// [`CloudError::NotFound`] without the device or if it is retired.
-    pub async fn suspend(
-        &self,
-        id: &DeviceId,
-        at: UnixMillis,
-        last_good: Option<SequenceNumber>,
-    ) -> Result<(), CloudError> {
-        let good = if last_good.is_some() { ", last_good = :good" } else { "" };
-        let update = self
-            .update(id)
-            .update_expression(format!("SET #status = :suspended, suspended_at = :at{good} REMOVE live_shard"))
-            .condition_expression("attribute_exists(device) AND #status <> :retired")
-            .expression_attribute_names("#status", "status")
-            .expression_attribute_values(":suspended", s(Status::Suspended.as_str()))
-            .expression_attribute_values(":retired", s(Status::Retired.as_str()))
-            .expression_attribute_values(":at", n(at.0));
-        let update = match last_good {
-            Some(last) => update.expression_attribute_values(":good", n(last)),
-            None => update,
-        };
-        self.must_exist(update, id).await
-    }
-
-    /// Lets a suspended device send again. It is watched for silence again from its next message on.
-    ///
-    /// # Errors
-    /// [`CloudError::NotFound`] without the device or if it is retired.
-    pub async fn activate(&self, id: &DeviceId) -> Result<(), CloudError> {
-        let update = self
-            .update(id)
-            .update_expression("SET #status = :active REMOVE suspended_at, last_good, gap_since")
-            .condition_expression("attribute_exists(device) AND #status <> :retired")
-            .expression_attribute_names("#status", "status")
-            .expression_attribute_values(":active", s(Status::Active.as_str()))
-            .expression_attribute_values(":retired", s(Status::Retired.as_str()));
-        self.must_exist(update, id).await
-    }
-
-    /// Retires a device for good.
-    ///
-    /// # Errors
-    /// [`CloudError::NotFound`] without the device.
-    pub async fn retire(&self, id: &DeviceId) -> Result<(), CloudError> {
-        let update = self
-            .update(id)
-            .update_expression("SET #status = :retired REMOVE live_shard, gap_since")
-            .condition_expression("attribute_exists(device)")
-            .expression_attribute_names("#status", "status")
-            .expression_attribute_values(":retired", s(Status::Retired.as_str()));
-        self.must_exist(update, id).await
-    }
-
     /// Moves the liveness mark, never back, and closes an open gap. Gives the mark that is there afterwards; nothing if the device
     /// is not active, whose mark is left alone.
     ///
@@ -390,11 +335,11 @@ impl Devices {
         Ok(found.await.map_err(|error| CloudError::service(SERVICE, "GetItem", error))?.item)
     }
 
-    fn update(&self, id: &DeviceId) -> UpdateItemFluentBuilder {
+    pub(super) fn update(&self, id: &DeviceId) -> UpdateItemFluentBuilder {
         self.client.update_item().table_name(&self.table).key("device", AttributeValue::S(id.to_string()))
     }
 
-    async fn send(&self, update: UpdateItemFluentBuilder) -> Result<Updated, CloudError> {
+    pub(super) async fn send(&self, update: UpdateItemFluentBuilder) -> Result<Updated, CloudError> {
         let sent =
             update.return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld).send().await;
         match sent {
@@ -412,13 +357,6 @@ impl Devices {
         match self.send(update).await? {
             Updated::Done => Ok(()),
             Updated::Refused(_) => Err(CloudError::Contended(format!("the device {id}"))),
-        }
-    }
-
-    async fn must_exist(&self, update: UpdateItemFluentBuilder, id: &DeviceId) -> Result<(), CloudError> {
-        match self.send(update).await? {
-            Updated::Done => Ok(()),
-            Updated::Refused(_) => Err(CloudError::NotFound(format!("the device {id}"))),
         }
     }
 }

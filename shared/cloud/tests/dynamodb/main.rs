@@ -13,10 +13,11 @@ use aws_sdk_dynamodb::config::{BehaviorVersion, Config, Credentials, Region};
 use serde_json::{Value, json};
 use vitro_cloud::CloudError;
 use vitro_cloud::days::{DayStore, DynamoDays};
-use vitro_cloud::devices::{Devices, Mark};
+use vitro_cloud::devices::{Cause, Devices, Mark, Status, StatusStore};
 use vitro_cloud::parked::{Parked, ParkedState, ParkedTable};
 use vitro_cloud::readings::{Reading, ReadingKey, Readings};
-use vitro_proof::{DeviceId, Leaf, SequenceNumber, UnixMillis};
+use vitro_proof::crypto::SoftwareSigner;
+use vitro_proof::{DeviceId, Leaf, SequenceNumber, Signer, UnixMillis};
 
 use server::Server;
 
@@ -195,19 +196,91 @@ async fn many_entries_are_read_until_none_is_left() {
     assert_eq!(server.requests().iter().map(asked).collect::<Vec<_>>(), [3, 1]);
 }
 
+/// A whole registry entry of a status and revision.
+fn entry(status: &str, revision: u64) -> Value {
+    let key = SoftwareSigner::from_scalar(&[7; 32]).unwrap().public_key();
+    let tables = r#"[{"version":1,"sensors":[{"name":"energy","unit":"kWh","kind":"counter","resets_normal":true}]}]"#;
+    let mut entry = json!({
+        "device": { "S": "dev-1" }, "status": { "S": status }, "public_key": { "B": base64(key.as_bytes()) },
+        "certificate": { "S": "PEM" }, "certificate_id": { "S": "ab12" }, "metering_point": { "S": "mp-1" },
+        "zone": { "S": "Etc/UTC" }, "shard": { "S": "north" }, "sensor_tables": { "S": tables },
+    });
+    if revision > 0 {
+        entry["status_revision"] = json!({ "N": revision.to_string() });
+    }
+    json!({ "Item": entry })
+}
+
 #[tokio::test]
 async fn status_changes_need_the_device() {
-    let server = Server::start(vec![refused(json!({})), done(json!({})), done(json!({})), done(json!({}))]);
-    let devices = Devices::new(client(&server), "t");
-    let error = devices.suspend(&thing(), UnixMillis(1), None).await.unwrap_err();
+    let server = Server::start(vec![done(json!({}))]);
+    let error =
+        Devices::new(client(&server), "t").suspend(&thing(), UnixMillis(1), None, Cause::Operator).await.unwrap_err();
     assert!(matches!(error, CloudError::NotFound(_)), "{error}");
-    devices.suspend(&thing(), UnixMillis(1), Some(SequenceNumber(7))).await.unwrap();
-    devices.activate(&thing()).await.unwrap();
-    devices.retire(&thing()).await.unwrap();
-    let update = |at: usize| server.requests()[at]["UpdateExpression"].as_str().unwrap_or_default().to_owned();
-    assert!(update(1).contains("last_good") && update(1).contains("REMOVE live_shard"));
-    assert!(update(2).contains("REMOVE suspended_at, last_good, gap_since"));
-    assert!(update(3).contains("REMOVE live_shard"));
+}
+
+#[tokio::test]
+async fn a_status_is_written_over_the_one_that_was_read() {
+    let server = Server::start(vec![
+        done(entry("active", 0)),
+        refused(json!({})),
+        done(entry("active", 2)),
+        done(json!({})),
+        done(entry("suspended", 3)),
+        done(json!({})),
+        done(entry("suspended", 3)),
+        done(json!({})),
+        refused(json!({})),
+    ]);
+    let devices = Devices::new(client(&server), "t");
+    let good = Some(SequenceNumber(7));
+    let change = devices.suspend(&thing(), UnixMillis(1), good, Cause::Equivocation).await.unwrap();
+    assert!(change.changed && change.device.status == Status::Suspended && change.device.status_revision == 3);
+    assert!(devices.activate(&thing(), None).await.unwrap().changed);
+    assert!(devices.retire(&thing(), UnixMillis(2), None, Cause::Operator).await.unwrap().changed);
+    devices.note_applied(&thing(), 3).await.unwrap();
+
+    let requests = server.requests();
+    let text = |at: usize, name: &str| requests[at][name].as_str().unwrap_or_default().to_owned();
+    let value = |at: usize, name: &str| requests[at]["ExpressionAttributeValues"][name].clone();
+    for (at, revision) in [(1, "0"), (3, "2"), (5, "3"), (7, "3")] {
+        assert_eq!(value(at, ":seen"), json!({ "N": revision }));
+        assert!(text(at, "ConditionExpression").contains("#status = :was AND"));
+        assert!(text(at, "UpdateExpression").contains("REMOVE live_shard"));
+    }
+    assert!(text(1, "ConditionExpression").contains("attribute_not_exists(status_revision)"));
+    assert_eq!((value(3, ":cause"), value(3, ":good")), (json!({ "S": "equivocation" }), json!({ "N": "7" })));
+    assert_eq!((value(3, ":revision"), value(3, ":at")), (json!({ "N": "3" }), json!({ "N": "1" })));
+    assert!(text(5, "UpdateExpression").ends_with("suspended_at, last_good, cause, revoked_certificates, gap_since"));
+    assert_eq!(value(7, ":status"), json!({ "S": "retired" }));
+    assert!(text(8, "ConditionExpression").contains("status_applied < :revision"), "it never goes back");
+}
+
+#[tokio::test]
+async fn a_status_that_others_keep_changing_comes_again() {
+    let answers = (0..4).flat_map(|_| [done(entry("active", 1)), refused(json!({}))]).collect();
+    let server = Server::start(answers);
+    let error = Devices::new(client(&server), "t").suspend(&thing(), UnixMillis(1), None, Cause::Operator).await;
+    assert!(error.is_err_and(|error| error.retryable()));
+}
+
+#[tokio::test]
+async fn the_highest_number_before_an_instant_is_looked_up() {
+    let item = |number: u64, received: i64| {
+        let key = base64(&ReadingKey::first_of(SequenceNumber(number)).0);
+        json!({ "key": { "B": key }, "received": { "N": received.to_string() } })
+    };
+    let more = json!({ "device": { "S": "dev-1" }, "key": { "B": base64(&[0; 16]) } });
+    let server = Server::start(vec![
+        done(json!({ "Items": [item(9, 30), item(8, 20)], "LastEvaluatedKey": more })),
+        done(json!({ "Items": [item(7, 20), item(6, 19), item(5, 10)] })),
+        done(json!({ "Items": [item(9, 30)] })),
+    ]);
+    let readings = Readings::new(client(&server), "t");
+    assert_eq!(readings.highest_before(&thing(), UnixMillis(20)).await.unwrap(), Some(SequenceNumber(6)));
+    assert_eq!(readings.highest_before(&thing(), UnixMillis(20)).await.unwrap(), None);
+    let requests = server.requests();
+    assert_eq!((&requests[0]["ScanIndexForward"], &requests[1]["ExclusiveStartKey"]), (&json!(false), &more));
 }
 
 #[tokio::test]

@@ -1,0 +1,50 @@
+//! What status needs to know of its surroundings.
+
+use vitro_cloud::CloudError;
+use vitro_cloud::config::{Environment, StackName};
+
+/// The settings of this function.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The stack that it belongs to.
+    pub stack: StackName,
+    /// The table `devices`.
+    pub devices_table: String,
+    /// The table `parked`.
+    pub parked_table: String,
+}
+
+impl Config {
+    /// Reads the settings.
+    ///
+    /// # Errors
+    /// [`CloudError::Config`] names the variable.
+    pub fn read(env: &Environment) -> Result<Self, CloudError> {
+        Ok(Self {
+            stack: env.stack()?,
+            devices_table: env.required("VITRO_DEVICES_TABLE")?,
+            parked_table: env.required("VITRO_PARKED_TABLE")?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_variable_is_named_when_it_is_missing() {
+        let all = [
+            ("VITRO_CUSTOMER", "acme"),
+            ("VITRO_STAGE", "dev"),
+            ("VITRO_DEVICES_TABLE", "d"),
+            ("VITRO_PARKED_TABLE", "p"),
+        ];
+        assert_eq!(Config::read(&Environment::of(&all)).unwrap().stack.to_string(), "vitro-acme-dev");
+        for missing in all {
+            let rest: Vec<_> = all.into_iter().filter(|pair| *pair != missing).collect();
+            let error = Config::read(&Environment::of(&rest)).unwrap_err().to_string();
+            assert!(error.starts_with(missing.0), "{error}");
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! Whether a device may send, since when not, and why: what a change of it makes of what is there.
+//!
+//! Pure. Suspensions and retirements come from several sides (an operator, ingest, revocation lists), in any order and more than once.
+//! They are merged so that the order does not matter and a repetition changes nothing: the stricter status, the earlier instant, the lower
+//! last good number and the graver cause stay. Only [`Device::activated`] goes back, and never from a retirement.
+
+use std::fmt;
+use std::str::FromStr;
+
+use vitro_proof::{SequenceNumber, UnixMillis};
+
+use super::{Device, Status};
+use crate::error::CloudError;
+
+/// Why a device was suspended or retired; the later ones are graver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Cause {
+    /// Another device took its metering point over. It may still deliver its last day.
+    Exchanged,
+    /// An operator decided so.
+    Operator,
+    /// Signatures under its own certificate kept failing.
+    SignatureFailures,
+    /// It signed two envelopes under one number: its key was cloned, or it was set back.
+    Equivocation,
+    /// The authority that issued its certificate was revoked.
+    IssuerRevoked,
+    /// Its certificate was revoked.
+    CertificateRevoked,
+}
+
+impl Cause {
+    /// Every cause, the mildest first.
+    pub const ALL: [Self; 6] = [
+        Self::Exchanged,
+        Self::Operator,
+        Self::SignatureFailures,
+        Self::Equivocation,
+        Self::IssuerRevoked,
+        Self::CertificateRevoked,
+    ];
+
+    /// The code, as it is stored and shown (`docs/reasons.md`).
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Exchanged => "exchanged",
+            Self::Operator => "operator",
+            Self::SignatureFailures => "signature_failures",
+            Self::Equivocation => "equivocation",
+            Self::IssuerRevoked => "issuer_revoked",
+            Self::CertificateRevoked => "certificate_revoked",
+        }
+    }
+
+    /// Whether certificates were revoked: they never become good again, another one has to replace them.
+    #[must_use]
+    pub fn is_revocation(self) -> bool {
+        matches!(self, Self::IssuerRevoked | Self::CertificateRevoked)
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Cause {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL.into_iter().find(|cause| cause.as_str() == text).ok_or_else(|| format!("{text:?} is no cause"))
+    }
+}
+
+/// Why a device no longer counts, and from where on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Suspension {
+    /// The instant from which it does not count.
+    pub at: UnixMillis,
+    /// The last number that is believed; nothing if none is.
+    pub last_good: Option<SequenceNumber>,
+    /// Why.
+    pub cause: Cause,
+}
+
+/// What a change of status did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatusChange {
+    /// The entry as it is now.
+    pub device: Device,
+    /// Whether anything changed. Who asked for it sends a [`crate::queue::StatusTask`] if so, and also if
+    /// [`Device::is_status_applied`] does not hold: an earlier task may have got lost.
+    pub changed: bool,
+}
+
+impl Device {
+    /// Whether AWS IoT Core and the ledger agree with this entry, as far as the function `status` has told.
+    #[must_use]
+    pub fn is_status_applied(&self) -> bool {
+        self.status_applied >= self.status_revision
+    }
+
+    /// The certificates that are registered for it, by their ids in AWS IoT.
+    pub fn certificates(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(self.certificate_id.as_str())
+    }
+
+    /// The entry after a suspension; nothing if it changes nothing.
+    #[must_use]
+    pub fn suspended(&self, suspension: &Suspension) -> Option<Self> {
+        self.halted(Status::Suspended, suspension)
+    }
+
+    /// The entry after a retirement; nothing if it changes nothing.
+    #[must_use]
+    pub fn retired(&self, suspension: &Suspension) -> Option<Self> {
+        self.halted(Status::Retired, suspension)
+    }
+
+    fn halted(&self, status: Status, new: &Suspension) -> Option<Self> {
+        let mut next = self.clone();
+        if self.status == Status::Active {
+            next.suspended_at = Some(new.at);
+            next.last_good = new.last_good;
+            next.cause = Some(new.cause);
+        } else {
+            next.suspended_at = Some(self.suspended_at.map_or(new.at, |at| at.min(new.at)));
+            // Nothing is less than any number.
+            next.last_good = self.last_good.min(new.last_good);
+            next.cause = self.cause.max(Some(new.cause));
+        }
+        next.status = self.status.max(status);
+        if next.cause.is_some_and(Cause::is_revocation) && !self.cause.is_some_and(Cause::is_revocation) {
+            next.revoked_certificates.extend(self.certificates().map(str::to_owned));
+        }
+        if next == *self {
+            return None;
+        }
+        next.status_revision = self.status_revision.saturating_add(1);
+        Some(next)
+    }
+
+    /// The entry after a reinstatement; nothing if it is active.
+    ///
+    /// After a revocation, `renewed` names the certificate that replaced the revoked one: the caller has verified its chain, and it is the
+    /// entry's newest and was not among those that the device had when they were revoked.
+    ///
+    /// # Errors
+    /// [`CloudError::Refused`] if it is retired, or suspended for a revocation that no renewed certificate has healed.
+    pub fn activated(&self, renewed: Option<&str>) -> Result<Option<Self>, CloudError> {
+        let refused = |why: String| Err(CloudError::Refused(format!("{} {why}", self.id)));
+        match (self.status, self.cause) {
+            (Status::Active, _) => return Ok(None),
+            (Status::Retired, _) => return refused("is retired, and that is for good".into()),
+            (Status::Suspended, Some(cause)) if cause.is_revocation() => {
+                let healed = renewed == Some(self.certificate_id.as_str())
+                    && !self.revoked_certificates.contains(&self.certificate_id);
+                if !healed {
+                    return refused(format!(
+                        "is suspended for {cause}: it needs another certificate for its key first"
+                    ));
+                }
+            }
+            (Status::Suspended, _) => {}
+        }
+        Ok(Some(Self {
+            status: Status::Active,
+            suspended_at: None,
+            last_good: None,
+            cause: None,
+            gap_since: None,
+            status_revision: self.status_revision.saturating_add(1),
+            ..self.clone()
+        }))
+    }
+
+    /// Whether a run that ends with the number `last` counts: always of an active device, else up to its last good number. A run without
+    /// any number ends with nothing, and counts.
+    #[must_use]
+    pub fn is_good_through(&self, last: Option<SequenceNumber>) -> bool {
+        self.status == Status::Active || last.is_none_or(|last| self.last_good.is_some_and(|good| last <= good))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::tests::device;
+    use super::*;
+
+    fn suspension(at: i64, last_good: Option<u64>, cause: Cause) -> Suspension {
+        Suspension { at: UnixMillis(at), last_good: last_good.map(SequenceNumber), cause }
+    }
+
+    /// A status without the count of its changes.
+    fn standing(device: &Device) -> (Status, Option<UnixMillis>, Option<SequenceNumber>, Option<Cause>) {
+        (device.status, device.suspended_at, device.last_good, device.cause)
+    }
+
+    fn halts() -> impl Strategy<Value = (bool, Suspension)> {
+        let cause = proptest::sample::select(Cause::ALL.to_vec());
+        (any::<bool>(), any::<i64>(), proptest::option::of(any::<u64>()), cause)
+            .prop_map(|(retire, at, good, cause)| (retire, suspension(at, good, cause)))
+    }
+
+    fn halt(device: &Device, (retire, suspension): &(bool, Suspension)) -> Device {
+        let next = if *retire { device.retired(suspension) } else { device.suspended(suspension) };
+        next.unwrap_or_else(|| device.clone())
+    }
+
+    #[test]
+    fn causes_have_codes() {
+        for cause in Cause::ALL {
+            assert_eq!(cause.to_string().parse(), Ok(cause));
+        }
+        assert!("bored".parse::<Cause>().is_err());
+        assert!(Cause::ALL.is_sorted());
+    }
+
+    #[test]
+    fn an_earlier_suspension_stays() {
+        let first = device().suspended(&suspension(1000, Some(70), Cause::Equivocation)).unwrap();
+        assert_eq!((first.status_revision, first.is_status_applied()), (1, false));
+        assert_eq!(first.suspended(&suspension(2000, Some(90), Cause::Operator)), None);
+        let revoked = first.suspended(&suspension(2000, Some(90), Cause::CertificateRevoked)).unwrap();
+        let earlier = suspension(1000, Some(70), Cause::CertificateRevoked);
+        assert_eq!(standing(&revoked), standing(&device().suspended(&earlier).unwrap()));
+        assert_eq!(revoked.status_revision, 2);
+        assert!(revoked.revoked_certificates.contains("ab12"));
+        let unknown = revoked.suspended(&suspension(1500, None, Cause::Operator)).unwrap();
+        assert_eq!(unknown.last_good, None);
+    }
+
+    #[test]
+    fn a_retired_device_stays_retired() {
+        let retired = device().retired(&suspension(1000, Some(70), Cause::Exchanged)).unwrap();
+        assert!(matches!(retired.activated(None), Err(CloudError::Refused(_))));
+        assert_eq!(retired.suspended(&suspension(1000, Some(70), Cause::Exchanged)), None);
+        let graver = retired.suspended(&suspension(500, Some(70), Cause::CertificateRevoked)).unwrap();
+        assert_eq!((graver.status, graver.cause), (Status::Retired, Some(Cause::CertificateRevoked)));
+    }
+
+    #[test]
+    fn a_revocation_is_healed_by_another_certificate_alone() {
+        let revoked = device().suspended(&suspension(1000, Some(70), Cause::CertificateRevoked)).unwrap();
+        for renewed in [None, Some("ab12"), Some("cd34")] {
+            assert!(matches!(revoked.activated(renewed), Err(CloudError::Refused(_))), "{renewed:?}");
+        }
+        let renewed = Device { certificate_id: "cd34".into(), ..revoked };
+        assert!(renewed.activated(Some("ab12")).is_err(), "the caller has verified another one");
+        let active = renewed.activated(Some("cd34")).unwrap().unwrap();
+        assert_eq!(standing(&active), standing(&device()));
+        assert_eq!(active.status_revision, 2);
+        assert_eq!(active.activated(None).unwrap(), None);
+    }
+
+    #[test]
+    fn a_run_counts_up_to_the_last_good_number() {
+        let suspended = device().suspended(&suspension(1, Some(7), Cause::Operator)).unwrap();
+        let good = |device: &Device, last: Option<u64>| device.is_good_through(last.map(SequenceNumber));
+        assert!(good(&suspended, Some(7)) && !good(&suspended, Some(8)) && good(&suspended, None));
+        assert!(good(&device(), Some(u64::MAX)));
+        let nothing = device().retired(&suspension(1, None, Cause::Operator)).unwrap();
+        assert!(!good(&nothing, Some(0)) && good(&nothing, None));
+    }
+
+    proptest! {
+        #[test]
+        fn neither_order_nor_repetition_matters(
+            halts in proptest::collection::vec(halts(), 1..6), order in any::<proptest::sample::Index>(),
+        ) {
+            let all = halts.iter().fold(device(), |device, one| halt(&device, one));
+            let mut others = halts.clone();
+            others.rotate_left(order.index(halts.len()));
+            others.extend(halts.iter().rev().copied());
+            let again = others.iter().fold(device(), |device, one| halt(&device, one));
+            prop_assert_eq!(standing(&all), standing(&again));
+            let earliest = halts.iter().map(|(_, s)| s.at).min();
+            let lowest = halts.iter().map(|(_, s)| s.last_good).min().flatten();
+            prop_assert_eq!((all.suspended_at, all.last_good), (earliest, lowest));
+            prop_assert_eq!(all.status == Status::Retired, halts.iter().any(|(retire, _)| *retire));
+            for one in &halts {
+                prop_assert_eq!(&halt(&all, one), &all, "a repetition is no change");
+            }
+        }
+    }
+}
