@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
-from outsider import attack, envelope, publish, recording, senml, vectors
+from outsider import attack, chains, envelope, publish, recording, senml, vectors
 from outsider.envelope import Header
 from outsider.faults import Refused
 from outsider.keys import Key
@@ -93,6 +93,7 @@ def _increase(options: argparse.Namespace) -> None:
 
 def _vectors(_: argparse.Namespace) -> None:
     vectors.write()
+    chains.write()
 
 
 def parser() -> argparse.ArgumentParser:
@@ -140,7 +141,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--width")
     one.set_defaults(run=_increase)
 
-    one = commands.add_parser("vectors", help="write tests/vectors/outsider.json")
+    one = commands.add_parser("vectors", help="write tests/vectors/outsider.json and chains.json")
     one.set_defaults(run=_vectors)
     return top
 

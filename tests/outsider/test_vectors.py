@@ -12,7 +12,7 @@ import cbor2
 import pytest
 from pycose.messages.sign1message import Sign1Message
 
-from outsider import Header, Key, Refused, block, cbor, keys, merkle, messages, parse, seal, senml, summary
+from outsider import Header, Key, Refused, block, cbor, chains, keys, merkle, messages, parse, seal, senml, summary
 from outsider import vectors as made_here
 from outsider.senml import Reading, Table
 
@@ -279,3 +279,7 @@ def test_the_strict_reader_agrees_with_cbor2() -> None:
 
 def test_what_is_made_here_is_current() -> None:
     assert made_here.make() == load("outsider")
+
+
+def test_the_chains_made_here_are_current() -> None:
+    assert chains.make() == load("chains")

@@ -11,6 +11,8 @@
 pub mod account;
 pub mod block;
 pub mod cbor;
+#[cfg(feature = "chain")]
+pub mod chain;
 pub mod command;
 pub mod counter;
 pub mod crypto;

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod backends;
+#[cfg(feature = "chain")]
+mod chains;
 mod made;
 mod outsider;
 mod vectors;
