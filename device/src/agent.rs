@@ -8,13 +8,16 @@ use vitro_proof::envelope::{metered_units, seal};
 use vitro_proof::senml::{Reading, write_pack};
 use vitro_proof::summary::{self, Summarizer, closings};
 use vitro_proof::{
-    Block, BlockMessage, BlockNumber, ContentType, DayBounds, DeviceId, Envelope, Hash, Header, Kind, LocalDay,
-    SensorTable, SequenceNumber, Span, Summary, UnixMillis, ZoneName, merkle,
+    Block, BlockMessage, BlockNumber, ContentType, DayBounds, DeviceId, Envelope, Hash, Header, Kind, Leaf, LocalDay,
+    SensorTable, SequenceNumber, Signer, Span, Summary, UnixMillis, ZoneName, merkle,
 };
 
 use crate::config::{CommandKeys, DeviceFolder, SharedSigner};
 use crate::error::DeviceError;
-use crate::outbox::{MessageKind, Outbox, SealedBlock};
+use crate::outbox::{MessageKind, Outbox, SealedBlock, Transaction, Waiting};
+
+/// How many envelopes of a long run are held in memory at a time.
+const RUN_STEP: usize = 4096;
 
 /// A device: its identity, its outbox, and the rules by which it fills it.
 pub struct Agent {
@@ -22,7 +25,7 @@ pub struct Agent {
     zone: ZoneName,
     table: SensorTable,
     pub(crate) signer: SharedSigner,
-    key: P256Key,
+    pub(crate) key: P256Key,
     pub(crate) command_keys: CommandKeys,
     pub(crate) keep_days: u32,
     /// Sequence numbers that are stored as if they were sent and lost.
@@ -47,7 +50,7 @@ impl Agent {
             command_keys: folder.command_keys()?,
             keep_days: config.outbox.keep_days,
             drop: BTreeSet::new(),
-            outbox: Outbox::open(&folder.resolve(&config.outbox.path), &config.thing, &public_key)?,
+            outbox: Outbox::open(&folder.resolve(&config.outbox.path), &folder.mark(), &config.thing, &public_key)?,
             signer,
         })
     }
@@ -73,6 +76,14 @@ impl Agent {
     #[must_use]
     pub fn outbox(&self) -> &Outbox {
         &self.outbox
+    }
+
+    /// What is to be sent after a place of the queue, in order, at most `limit` messages.
+    ///
+    /// # Errors
+    /// As [`Outbox::release`].
+    pub fn release(&mut self, after: i64, limit: usize) -> Result<Vec<Waiting>, DeviceError> {
+        self.outbox.release(after, limit)
     }
 
     /// Marks messages as acknowledged by the broker.
@@ -142,6 +153,21 @@ impl Agent {
     }
 
     fn seal_day(&mut self, day: LocalDay) -> Result<SealedBlock, DeviceError> {
+        let draft = self.draft(day, None)?;
+        let (key, signer) = (&self.key, &self.signer);
+        self.outbox.change(|t| draft.seal(t, key, &**signer))
+    }
+
+    /// An interim block of the open day, as it stands at `now`. Days that are over are closed first.
+    pub(crate) fn draft_interim(&mut self, now: UnixMillis) -> Result<Draft, DeviceError> {
+        let day = LocalDay::at(&self.zone, now)?;
+        self.close_before(day)?;
+        // The first full second after the instant: what was recorded in this one belongs to it.
+        self.draft(day, Some(now.seconds() + 1))
+    }
+
+    /// Sums up what is stored of a day: all of it for a daily block, up to an instant for an interim one.
+    fn draft(&self, day: LocalDay, until: Option<i64>) -> Result<Draft, DeviceError> {
         let daily = self.outbox.last_daily()?;
         if daily.as_ref().is_some_and(|before| day <= before.day) {
             return Err(DeviceError::DayClosed(day));
@@ -155,7 +181,8 @@ impl Agent {
         let first = daily.as_ref().map_or(0, |block| block.first + block.count);
         let count = self.outbox.count_of(day)?;
         let run = self.outbox.run(first, count)?;
-        let bounds = DayBounds::of(&self.zone, day)?;
+        let whole = DayBounds::of(&self.zone, day)?;
+        let bounds = DayBounds { to: until.map_or(whole.to, |until| until.min(whole.to)), ..whole };
         let (root, summaries) = self.sum_up(&run, first, bounds, &openings)?;
         let mut salt = [0; 16];
         getrandom::fill(&mut salt).map_err(|e| DeviceError::Randomness(e.to_string()))?;
@@ -163,7 +190,10 @@ impl Agent {
         let block = Block {
             thing: self.thing.clone(),
             previous: head.as_ref().map_or(Hash([0; 32]), |head| head.hash),
-            span: Span::Daily { previous_daily: daily.as_ref().map(|block| block.hash) },
+            span: match until {
+                None => Span::Daily { previous_daily: daily.as_ref().map(|block| block.hash) },
+                Some(_) => Span::Interim,
+            },
             day,
             zone: self.zone.clone(),
             bounds,
@@ -175,28 +205,25 @@ impl Agent {
             table_version: self.table.version(),
             summaries_digest: summary::digest(&salt, &summaries),
         };
-        let (thing, key, signer) = (&self.thing, &self.key, &self.signer);
-        self.outbox.change(|t| {
-            let mut sealed = None;
-            t.put(MessageKind::Block, |number| {
-                let message = BlockMessage::seal(BlockNumber(number), &block, salt, summaries, &**signer)?;
-                // What the cloud would refuse is not signed away: the checks are the cloud's own.
-                let opened = message.open(thing, key).map_err(|e| DeviceError::Block(e.to_string()))?;
-                let chain = head.as_ref().map(|head| ChainLink { number: head.number, hash: head.hash });
-                let link = daily.as_ref().map(|block| DailyLink {
-                    hash: block.hash,
-                    to: block.to,
-                    end: block.first + block.count,
-                });
-                check_follows(&opened, chain, link).map_err(|e| DeviceError::Block(e.to_string()))?;
-                check_openings(&opened.summaries, &before).map_err(|e| DeviceError::Block(e.to_string()))?;
-                sealed = Some(of(&opened));
-                Ok(message.encode())
-            })?;
-            let sealed = sealed.ok_or_else(|| DeviceError::Block("nothing was sealed".into()))?;
-            t.put_block(&sealed)?;
-            Ok(sealed)
-        })
+        Ok(Draft { block, salt, summaries, head, daily, before })
+    }
+
+    /// The leaves of a run, from the stored envelopes; nothing if one of them is not there.
+    pub(crate) fn leaves(&self, first: u64, count: u64) -> Result<Option<Vec<Leaf>>, DeviceError> {
+        if first.checked_add(count).is_none_or(|end| end > i64::MAX.unsigned_abs()) {
+            return Ok(None);
+        }
+        let (mut leaves, end) = (Vec::new(), first + count);
+        for from in (first..end).step_by(RUN_STEP) {
+            let run = match self.outbox.run(from, (end - from).min(RUN_STEP as u64)) {
+                Err(DeviceError::Damaged(_)) => return Ok(None),
+                run => run?,
+            };
+            for (number, bytes) in (from..).zip(&run) {
+                leaves.push(stored(number, bytes)?.leaf());
+            }
+        }
+        Ok(Some(leaves))
     }
 
     /// The Merkle root and the summaries of a run, from the stored envelopes alone.
@@ -210,11 +237,7 @@ impl Agent {
         let mut summarizer = Summarizer::new(&self.thing, &self.table, bounds, openings);
         let mut leaves = Vec::with_capacity(run.len());
         for (number, bytes) in (first..).zip(run) {
-            let envelope =
-                Envelope::parse(bytes).map_err(|e| DeviceError::Damaged(format!("envelope {number}: {e}")))?;
-            if envelope.header().number != number {
-                return Err(DeviceError::Damaged(format!("envelope {} lies at {number}", envelope.header().number)));
-            }
+            let envelope = stored(number, bytes)?;
             leaves.push(envelope.leaf());
             summarizer.add(SequenceNumber(number), envelope.header().content, envelope.payload());
         }
@@ -227,6 +250,57 @@ impl Agent {
     /// [`DeviceError::Damaged`] if the message is not there or does not open.
     pub fn block(&self, block: &SealedBlock) -> Result<OpenedBlock, DeviceError> {
         open_block(&self.outbox, block, &self.thing, &self.key)
+    }
+}
+
+/// A block that is not signed yet, and what it has to continue.
+pub(crate) struct Draft {
+    block: Block,
+    salt: [u8; 16],
+    summaries: Vec<u8>,
+    head: Option<SealedBlock>,
+    daily: Option<SealedBlock>,
+    before: Vec<Summary>,
+}
+
+impl Draft {
+    /// Signs the block and stores its message and its place in the chain.
+    pub(crate) fn seal(
+        self,
+        t: &Transaction<'_>,
+        key: &P256Key,
+        signer: &dyn Signer,
+    ) -> Result<SealedBlock, DeviceError> {
+        let mut sealed = None;
+        t.put(MessageKind::Block, |number| {
+            let message = BlockMessage::seal(BlockNumber(number), &self.block, self.salt, self.summaries, signer)?;
+            // What the cloud would refuse is not signed away: the checks are the cloud's own.
+            let refused = |e: &dyn std::fmt::Display| DeviceError::Block(e.to_string());
+            let opened = message.open(&self.block.thing, key).map_err(|e| refused(&e))?;
+            let chain = self.head.as_ref().map(|head| ChainLink { number: head.number, hash: head.hash });
+            let link = self.daily.as_ref().map(|block| DailyLink {
+                hash: block.hash,
+                to: block.to,
+                end: block.first + block.count,
+            });
+            check_follows(&opened, chain, link).map_err(|e| refused(&e))?;
+            check_openings(&opened.summaries, &self.before).map_err(|e| refused(&e))?;
+            sealed = Some(of(&opened));
+            Ok(message.encode())
+        })?;
+        let sealed = sealed.ok_or_else(|| DeviceError::Block("nothing was sealed".into()))?;
+        t.put_block(&sealed)?;
+        Ok(sealed)
+    }
+}
+
+/// An envelope as it lies in the outbox under a number.
+fn stored(number: u64, bytes: &[u8]) -> Result<Envelope<'_>, DeviceError> {
+    let envelope = Envelope::parse(bytes).map_err(|e| DeviceError::Damaged(format!("envelope {number}: {e}")))?;
+    if envelope.header().number == number {
+        Ok(envelope)
+    } else {
+        Err(DeviceError::Damaged(format!("envelope {} lies at {number}", envelope.header().number)))
     }
 }
 

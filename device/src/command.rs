@@ -1,12 +1,16 @@
 //! Commands: who may give them, and carrying each out once.
 
-use vitro_proof::command::{Action, Command, Reply, status};
+use vitro_proof::command::{Action, Command, Outcome, Reply, status};
 use vitro_proof::crypto::P256Key;
-use vitro_proof::{Envelope, Kind, Reason, ReplyNumber, UnixMillis};
+use vitro_proof::{Envelope, Hash, Kind, Reason, ReplyNumber, UnixMillis, merkle};
 
-use crate::agent::Agent;
+use crate::agent::{Agent, Draft};
 use crate::error::DeviceError;
 use crate::outbox::{MessageKind, Transaction};
+
+/// The most nodes that one reply tells, and over how many leaves at most: a reply stays far below what the broker takes.
+const MAX_NODES: u64 = 1024;
+const MAX_LEAVES: u64 = 1 << 20;
 
 /// What became of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,8 +23,8 @@ pub enum Verdict {
         action: String,
         /// What the reply says, of [`status`].
         status: u64,
-        /// How many envelopes were queued again, for a backfill.
-        result: Option<u64>,
+        /// What the reply tells.
+        result: Option<Outcome>,
     },
 }
 
@@ -58,16 +62,57 @@ impl Agent {
             Ok(authentic) => authentic,
             Err(refusal) => return Ok(Verdict::Ignored(refusal)),
         };
-        let (thing, signer, keep_days) = (&self.thing, &self.signer, self.keep_days);
+        if self.outbox.command_number()?.is_some_and(|taken| number <= taken) {
+            return Ok(Verdict::Ignored(Refusal::Repeated(number)));
+        }
+        let work = self.prepare(&command, now)?;
+        let (thing, key, signer, keep_days) = (&self.thing, &self.key, &self.signer, self.keep_days);
         self.outbox.change(|t| {
             if !t.take_command(number)? {
                 return Ok(Verdict::Ignored(Refusal::Repeated(number)));
             }
-            let (status, result) = carry_out(t, &command, now, keep_days)?;
+            let (status, result) = match work {
+                Work::Done(status, result) => (status, result),
+                Work::Seal(draft) => {
+                    let sealed = draft.seal(t, key, &**signer)?;
+                    (status::DONE, Some(Outcome::Sealed { block: sealed.number, hash: sealed.hash }))
+                }
+                Work::Change => carry_out(t, &command.action, keep_days)?,
+            };
             let reply = Reply { command: command.id, status, result };
             t.put(MessageKind::Reply, |number| Ok(reply.seal(ReplyNumber(number), thing, &**signer)?))?;
-            Ok(Verdict::Answered { action: command.action.name().to_owned(), status, result })
+            Ok(Verdict::Answered { action: command.action.name().to_owned(), status, result: reply.result })
         })
+    }
+
+    /// What can be done, or found impossible, before anything is changed.
+    fn prepare(&mut self, command: &Command, now: UnixMillis) -> Result<Work, DeviceError> {
+        if command.expires <= now.seconds() {
+            return Ok(Work::Done(status::EXPIRED, None));
+        }
+        match &command.action {
+            Action::Backfill(_) | Action::Settled { .. } => Ok(Work::Change),
+            Action::Subtree { first, count, level } => Ok(match self.nodes(*first, *count, *level)? {
+                Some(nodes) => Work::Done(status::DONE, Some(Outcome::Nodes(nodes))),
+                None => Work::Done(status::FAILED, None),
+            }),
+            Action::Seal => match self.draft_interim(now) {
+                Ok(draft) => Ok(Work::Seal(Box::new(draft))),
+                // A clock that is behind the last block, or a zone that was changed: told, and nothing is sealed.
+                Err(DeviceError::DayClosed(_) | DeviceError::Block(_)) => Ok(Work::Done(status::FAILED, None)),
+                Err(e) => Err(e),
+            },
+            Action::Unknown(_) => Ok(Work::Done(status::UNSUPPORTED, None)),
+        }
+    }
+
+    /// The nodes of a level of the tree over a stored run; nothing if the run is not there or an answer would not hold them.
+    fn nodes(&self, first: u64, count: u64, level: u8) -> Result<Option<Vec<Hash>>, DeviceError> {
+        let nodes = count.div_ceil(1 << level);
+        if count == 0 || count > MAX_LEAVES || nodes > MAX_NODES {
+            return Ok(None);
+        }
+        Ok(self.leaves(first, count)?.map(|leaves| merkle::nodes(&leaves, level)))
     }
 
     /// The number and content of a command that was signed for this device.
@@ -88,16 +133,18 @@ impl Agent {
     }
 }
 
-fn carry_out(
-    t: &Transaction<'_>,
-    command: &Command,
-    now: UnixMillis,
-    keep_days: u32,
-) -> Result<(u64, Option<u64>), DeviceError> {
-    if command.expires <= now.seconds() {
-        return Ok((status::EXPIRED, None));
-    }
-    match &command.action {
+/// What is left to do of a command once it is taken.
+enum Work {
+    /// Nothing but the answer.
+    Done(u64, Option<Outcome>),
+    /// An interim block to sign.
+    Seal(Box<Draft>),
+    /// A change of the outbox.
+    Change,
+}
+
+fn carry_out(t: &Transaction<'_>, action: &Action, keep_days: u32) -> Result<(u64, Option<Outcome>), DeviceError> {
+    match action {
         Action::Backfill(ranges) => {
             let (mut asked, mut there) = (0u128, 0);
             for &(first, last) in ranges {
@@ -105,7 +152,7 @@ fn carry_out(
                 there += t.queue_again(first, last)?;
             }
             let status = if u128::from(there) == asked { status::DONE } else { status::FAILED };
-            Ok((status, Some(there)))
+            Ok((status, Some(Outcome::Count(there))))
         }
         Action::Settled { day, block, hash } => {
             if !t.settle(*day, *block, &hash.0)? {
@@ -114,7 +161,7 @@ fn carry_out(
             t.prune(keep_days)?;
             Ok((status::DONE, None))
         }
-        Action::Unknown(_) => Ok((status::UNSUPPORTED, None)),
+        Action::Subtree { .. } | Action::Seal | Action::Unknown(_) => Ok((status::UNSUPPORTED, None)),
     }
 }
 

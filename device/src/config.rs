@@ -4,13 +4,15 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use vitro_proof::crypto::SoftwareSigner;
-use vitro_proof::{Customer, DeviceId, PublicKey, SensorTable, Signer, ZoneName};
+use vitro_proof::{Customer, DeviceId, PublicKey, SensorTable, ZoneName};
 
 use crate::error::DeviceError;
+use crate::key::{self, Pkcs11Key};
+
+pub use crate::input::modbus::ModbusConfig;
+pub use crate::key::SharedSigner;
 
 /// The configuration's name in the device's folder.
 pub const CONFIG_FILE: &str = "device.toml";
@@ -18,9 +20,6 @@ pub const CONFIG_FILE: &str = "device.toml";
 pub const MAX_SILENCE_MINUTES: u32 = 60;
 /// What AWS IoT takes on one connection, in publishes a second.
 pub const MAX_PUBLISHES_PER_SECOND: u32 = 100;
-
-/// A signer that the agent may share between its tasks and its TLS connection.
-pub type SharedSigner = Arc<dyn Signer + Send + Sync>;
 
 /// The content of `device.toml`. Paths are relative to the folder that it lies in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +48,9 @@ pub struct DeviceConfig {
     /// Where it keeps what it signed.
     #[serde(default)]
     pub outbox: OutboxConfig,
+    /// Registers that are polled by Modbus TCP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modbus: Option<ModbusConfig>,
 }
 
 /// Where the private key is kept.
@@ -60,6 +62,8 @@ pub enum KeyStore {
         /// The file.
         path: PathBuf,
     },
+    /// A key pair inside a token or secure element, which it never leaves.
+    Pkcs11(Pkcs11Key),
 }
 
 impl Default for KeyStore {
@@ -142,6 +146,9 @@ pub struct OutboxConfig {
     /// The SQLite file.
     #[serde(default = "default_outbox")]
     pub path: PathBuf,
+    /// The high-water mark: best on another medium, and never in the backup that the outbox is in. Without it, beside the outbox.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<PathBuf>,
     /// The readings of a settled day are kept until so many further days are closed. What is not settled is kept for good.
     #[serde(default = "default_keep_days")]
     pub keep_days: u32,
@@ -149,7 +156,7 @@ pub struct OutboxConfig {
 
 impl Default for OutboxConfig {
     fn default() -> Self {
-        Self { path: default_outbox(), keep_days: default_keep_days() }
+        Self { path: default_outbox(), mark: None, keep_days: default_keep_days() }
     }
 }
 
@@ -246,6 +253,7 @@ impl DeviceConfig {
             },
             sampling: Sampling::default(),
             outbox: OutboxConfig::default(),
+            modbus: None,
         }
     }
 
@@ -262,6 +270,9 @@ impl DeviceConfig {
                 bad(format!("{key} = {value}: {from} to {to} is allowed"))
             }
         };
+        if let KeyStore::Pkcs11(key) = &self.key {
+            key.check()?;
+        }
         let broker = &self.broker;
         within("broker.max_publishes_per_second", broker.max_publishes_per_second, 1, MAX_PUBLISHES_PER_SECOND)?;
         within("broker.max_in_flight", broker.max_in_flight.into(), 1, 1000)?;
@@ -274,7 +285,8 @@ impl DeviceConfig {
             sampling.poll_interval_seconds,
             1,
             sampling.report_at_least_minutes.saturating_mul(60),
-        )
+        )?;
+        self.modbus.as_ref().map_or(Ok(()), ModbusConfig::check)
     }
 
     /// The content of `device.toml`.
@@ -327,6 +339,16 @@ impl DeviceFolder {
         self.path.join(path)
     }
 
+    /// Where the outbox's high-water mark is.
+    #[must_use]
+    pub fn mark(&self) -> PathBuf {
+        let outbox = &self.config.outbox;
+        match &outbox.mark {
+            Some(mark) => self.resolve(mark),
+            None => self.resolve(&crate::disk::with_suffix(&outbox.path, ".mark")),
+        }
+    }
+
     /// The sensor table.
     ///
     /// # Errors
@@ -348,40 +370,17 @@ impl DeviceFolder {
         serde_json::from_str(&read(&path)?).map_err(|e| DeviceError::Config(format!("{}: {e}", path.display())))
     }
 
-    /// The key, behind the trait that a secure element would implement as well.
+    /// The key, wherever it is.
     ///
     /// # Errors
-    /// [`DeviceError::Key`] if the file is readable by others or holds no P-256 key. The key itself is never shown.
+    /// As [`key::open`]. The key itself is never shown.
     pub fn signer(&self) -> Result<SharedSigner, DeviceError> {
-        match &self.config.key {
-            KeyStore::File { path } => {
-                let path = self.resolve(path);
-                check_private(&path)?;
-                let pem = zeroize::Zeroizing::new(read(&path)?);
-                let signer = SoftwareSigner::from_pkcs8_pem(&pem).map_err(|e| DeviceError::key(&path, &e))?;
-                Ok(Arc::new(signer))
-            }
-        }
+        key::open(self)
     }
 }
 
 fn read(path: &Path) -> Result<String, DeviceError> {
     fs::read_to_string(path).map_err(|source| DeviceError::File { path: path.to_owned(), source })
-}
-
-#[cfg(unix)]
-fn check_private(path: &Path) -> Result<(), DeviceError> {
-    use std::os::unix::fs::PermissionsExt;
-    let meta = fs::metadata(path).map_err(|source| DeviceError::File { path: path.to_owned(), source })?;
-    if meta.permissions().mode() & 0o077 != 0 {
-        return Err(DeviceError::key(path, &"others than its owner may read it; its mode must be 0600"));
-    }
-    Ok(())
-}
-
-#[cfg(not(unix))]
-fn check_private(_: &Path) -> Result<(), DeviceError> {
-    Ok(())
 }
 
 #[cfg(test)]

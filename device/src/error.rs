@@ -1,10 +1,12 @@
 //! What can go wrong with a device, and whether trying again helps.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rusqlite::ErrorCode;
 use thiserror::Error;
 use vitro_proof::{LocalDay, ProofError, SignerError};
+
+use crate::outbox::Numbers;
 
 /// Why the agent could not do something.
 #[derive(Debug, Error)]
@@ -33,12 +35,18 @@ pub enum DeviceError {
         why: String,
     },
     /// The private key cannot be used.
-    #[error("{}: {why}", path.display())]
+    #[error("{key}: {why}")]
     Key {
         /// Where it is.
-        path: PathBuf,
+        key: String,
         /// Why; never the key.
         why: String,
+    },
+    /// The token refuses the PIN. It is not asked again: after a few times it would lock itself.
+    #[error("token {token:?} refuses the PIN")]
+    Pin {
+        /// The token's label.
+        token: String,
     },
     /// SQLite could not read or write the outbox.
     #[error("outbox: {0}")]
@@ -60,6 +68,34 @@ pub enum DeviceError {
     /// The outbox holds something that it never should, or lacks something.
     #[error("the outbox is damaged: {0}")]
     Damaged(String),
+    /// The outbox lacks what was sent already: an older copy of it was put back.
+    #[error(
+        "the outbox is behind {}: it goes on with {next:?}, but what was sent went up to {sent:?}. An older copy was put back; under this \
+         key it would say other things under used numbers. Put the newest one back, or make a new device",
+        mark.display()
+    )]
+    Behind {
+        /// The high-water mark.
+        mark: PathBuf,
+        /// The next numbers by the mark.
+        sent: Numbers,
+        /// The next numbers by the outbox.
+        next: Numbers,
+    },
+    /// The high-water mark of an outbox is gone, so nobody can tell whether the outbox is the newest.
+    #[error("{}: the outbox's high-water mark is not there", path.display())]
+    NoMark {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// A line of the input is not as `docs/device.md` has it.
+    #[error("line {line}: {why}")]
+    Line {
+        /// The line, from 1.
+        line: u64,
+        /// What is wrong.
+        why: String,
+    },
     /// The day has its block, or a later day has begun: nothing can be added to it.
     #[error("{0} is over: nothing can be added to it")]
     DayClosed(LocalDay),
@@ -84,8 +120,8 @@ pub enum DeviceError {
 }
 
 impl DeviceError {
-    pub(crate) fn key(path: &Path, why: &dyn std::fmt::Display) -> Self {
-        Self::Key { path: path.to_owned(), why: why.to_string() }
+    pub(crate) fn key(key: &dyn std::fmt::Display, why: &dyn std::fmt::Display) -> Self {
+        Self::Key { key: key.to_string(), why: why.to_string() }
     }
 
     /// Whether the same may succeed when it is tried again without a change.
@@ -96,13 +132,17 @@ impl DeviceError {
                 e.sqlite_error_code(),
                 Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::DiskFull)
             ),
+            Self::File { source, .. } => source.kind() == std::io::ErrorKind::StorageFull,
             Self::InUse { .. } | Self::Connection(_) | Self::Broker(_) | Self::Signer(_) => true,
-            Self::File { .. }
-            | Self::Config(_)
+            Self::Config(_)
             | Self::Recording { .. }
             | Self::Key { .. }
+            | Self::Pin { .. }
             | Self::ForeignOutbox { .. }
             | Self::Damaged(_)
+            | Self::Behind { .. }
+            | Self::NoMark { .. }
+            | Self::Line { .. }
             | Self::DayClosed(_)
             | Self::Block(_)
             | Self::Randomness(_)

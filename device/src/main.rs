@@ -13,6 +13,7 @@ use jiff::civil::Time;
 use serde::Serialize;
 use tokio::sync::watch;
 use vitro_device::clock::SystemClock;
+use vitro_device::input::Input;
 use vitro_device::recording::{RecordedDay, Recording};
 use vitro_device::replay::{Outcome, Replay, Stay};
 use vitro_device::report::{BlockReport, Status};
@@ -32,8 +33,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Be the device in real time: every day shows what was recorded at the same time of the wall clock
-    Run(Source),
+    /// Be the device in real time, by a recording, by lines of JSON, or by a meter's registers
+    Run(RunArguments),
     /// Replay a recorded day as one local day, as fast as it may be sent
     #[command(args_override_self = true)]
     Replay(ReplayArguments),
@@ -45,6 +46,39 @@ enum Command {
         #[arg(value_name = "YYYY-MM-DD")]
         day: LocalDay,
     },
+    /// The device's key pair
+    #[command(subcommand)]
+    Key(KeyCommand),
+}
+
+#[derive(Subcommand)]
+enum KeyCommand {
+    /// Make it: in the file, or inside the token that device.toml names. A key that is there is never replaced
+    New,
+    /// Print the public key
+    Show,
+    /// Print a certificate request (PKCS 10, PEM) for the thing name, signed by the key
+    Request,
+}
+
+#[derive(Args)]
+#[group(id = "input", required = true, multiple = false, args = ["recording", "stdin", "modbus"])]
+struct RunArguments {
+    /// Every day shows what this recording (CSV) has at the same time of the wall clock
+    #[arg(long, value_name = "CSV")]
+    recording: Option<PathBuf>,
+    /// Read lines of JSON from standard input: {"time": "...", "values": {"sensor": 1.25, ...}}
+    #[arg(long)]
+    stdin: bool,
+    /// Poll the registers that device.toml describes
+    #[arg(long)]
+    modbus: bool,
+    /// What the recording's columns are; without it, the recording's name with .toml
+    #[arg(long, value_name = "TOML", requires = "recording")]
+    sensors: Option<PathBuf>,
+    /// Which day of the recording; without it, the first
+    #[arg(long, value_name = "YYYY-MM-DD", requires = "recording")]
+    recorded_day: Option<LocalDay>,
 }
 
 #[derive(Args)]
@@ -119,6 +153,19 @@ fn parse_until(text: &str) -> Result<Time, String> {
     parts.and_then(|(hour, minute)| Time::new(hour, minute, 0, 0).ok()).ok_or_else(|| "a time is HH:MM".into())
 }
 
+impl RunArguments {
+    fn input(self) -> Result<Input, DeviceError> {
+        Ok(match self.recording {
+            Some(recording) => {
+                let source = Source { recording, sensors: self.sensors, recorded_day: self.recorded_day };
+                Input::Recording(source.read()?)
+            }
+            None if self.stdin => Input::Lines(Box::new(tokio::io::stdin())),
+            None => Input::Modbus,
+        })
+    }
+}
+
 impl Source {
     fn read(&self) -> Result<RecordedDay, DeviceError> {
         let sensors = self.sensors.clone().unwrap_or_else(|| self.recording.with_extension("toml"));
@@ -158,13 +205,19 @@ fn carry_out(arguments: Arguments) -> Result<ExitCode, DeviceError> {
             Some(block) => print(&block),
             None => Err(DeviceError::Config(format!("{day} has no block"))),
         },
-        Command::Run(source) => {
-            let recording = source.read()?;
-            runtime()?.block_on(async {
-                let stop = signals()?;
-                vitro_device::run::run(folder, recording, Arc::new(SystemClock), stop).await
-            })?;
-            Ok(ExitCode::SUCCESS)
+        Command::Key(command) => key(&folder, &command),
+        Command::Run(arguments) => {
+            let runtime = runtime()?;
+            let ended = runtime.block_on(async {
+                let (input, stop) = (arguments.input()?, signals()?);
+                vitro_device::run::run(folder, input, Arc::new(SystemClock), stop).await
+            });
+            // Standard input may be waited for, and would keep the process.
+            runtime.shutdown_background();
+            match ended? {
+                Some(counts) => print(&counts),
+                None => Ok(ExitCode::SUCCESS),
+            }
         }
         Command::Replay(arguments) => {
             let replay = arguments.replay()?;
@@ -194,6 +247,19 @@ impl ReplayArguments {
             deadline: Duration::from_secs(self.deadline),
         })
     }
+}
+
+fn key(folder: &DeviceFolder, command: &KeyCommand) -> Result<ExitCode, DeviceError> {
+    let thing = &folder.config.thing;
+    let signer = match command {
+        KeyCommand::New => vitro_device::key::make(folder)?,
+        KeyCommand::Show => folder.signer()?,
+        KeyCommand::Request => {
+            print!("{}", vitro_device::key::request(thing, &*folder.signer()?)?);
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
+    print(&serde_json::json!({ "thing": thing, "public_key": signer.public_key() }))
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, DeviceError> {

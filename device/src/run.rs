@@ -1,117 +1,214 @@
-//! The agent in real time: each local day shows what the recorded day showed at the same time of the wall clock.
+//! The agent in real time: signs what its input says was measured, closes its days, sends.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
-use vitro_proof::{DayBounds, LocalDay, UnixMillis};
+use tokio::io::AsyncRead;
+use tokio::sync::{mpsc, watch};
+use vitro_proof::{LocalDay, UnixMillis};
 
 use crate::agent::Agent;
-use crate::clock::Clock;
-use crate::config::DeviceFolder;
+use crate::clock::{Clock, Guard};
+use crate::config::{DeviceFolder, Sampling};
 use crate::error::DeviceError;
-use crate::link::{Link, Shared};
-use crate::recording::RecordedDay;
+use crate::input::lines::{self, Counts, refuse};
+use crate::input::live::{Polled, poll};
+use crate::input::modbus::Meter;
+use crate::input::{Event, Input};
+use crate::link::{Link, Progress, Shared, validity};
 use crate::replay::check_table;
-use crate::sampling::{Reporter, polls};
+use crate::sampling::Reporter;
 
-/// The longest sleep: a clock that is set meanwhile is seen after it.
-const LONGEST_SLEEP: Duration = Duration::from_secs(10);
+/// What was measured waits here while the token or the disk does not take it.
+const WAITING: usize = 4096;
+/// The first pause before something is tried again that may succeed then, and the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
-/// Samples, sends and closes days until `stop` says true.
+/// Samples, sends and closes days until `stop` says true, or until an input that ends has ended and all of it is sent. Gives what became
+/// of the lines, of an input of lines.
 ///
 /// # Errors
-/// [`DeviceError`]; what only the network did is tried again for ever instead.
+/// [`DeviceError`]; what may succeed later is tried again for ever instead.
 pub async fn run(
     folder: DeviceFolder,
-    recording: RecordedDay,
+    input: Input,
     clock: Arc<dyn Clock>,
     mut stop: watch::Receiver<bool>,
-) -> Result<(), DeviceError> {
+) -> Result<Option<Counts>, DeviceError> {
     let agent = Agent::open(&folder)?;
-    check_table(&agent, &recording)?;
+    let source = Source::of(input, &folder, &agent)?;
     let shared = Shared::new(agent);
     let sampling = folder.config.sampling.clone();
     let rate = folder.config.broker.max_publishes_per_second;
+    let valid = validity(&folder)?;
     let link = Link::new(folder, shared.clone(), clock.clone(), rate)?;
-    let link = link.run(stop.clone());
+    let progress = link.progress();
+    let (end, ended) = watch::channel(false);
+    let link = link.run(ended);
     tokio::pin!(link);
-    let days = async {
-        let mut sampler = Sampler { shared: &shared, clock: &*clock };
-        sampler.wait_for_the_clock().await?;
-        loop {
-            sampler.day(&recording, Reporter::new(&sampling), sampling.poll_interval_seconds).await?;
-        }
+    let mut counts = Counts::default();
+    let work = async {
+        days(source, &shared, clock, valid, &sampling, &mut counts).await?;
+        sent(&shared, progress).await
     };
-    let ended = tokio::select! {
-        ended = days => ended,
-        ended = &mut link => return ended,
+    let done = tokio::select! {
+        done = work => done,
+        broken = &mut link => broken,
         _ = stop.wait_for(|stop| *stop) => Ok(()),
     };
+    end.send_replace(true);
+    // A broker that does not take the goodbye does not keep us.
     if let Ok(said_goodbye) = tokio::time::timeout(Duration::from_secs(5), link).await {
         said_goodbye?;
     }
-    ended
+    done.map(|()| (counts != Counts::default()).then_some(counts))
 }
 
-struct Sampler<'a> {
+/// An input that fits the device.
+enum Source {
+    Polled(Polled),
+    Lines(Box<dyn AsyncRead + Send + Unpin>),
+}
+
+impl Source {
+    fn of(input: Input, folder: &DeviceFolder, agent: &Agent) -> Result<Self, DeviceError> {
+        Ok(match input {
+            Input::Recording(recording) => {
+                check_table(agent, &recording)?;
+                Self::Polled(Polled::Recording(recording))
+            }
+            Input::Lines(lines) => Self::Lines(lines),
+            Input::Modbus => {
+                let config = folder.config.modbus.as_ref();
+                let config = config.ok_or_else(|| DeviceError::Config("device.toml has no [modbus]".into()))?;
+                Self::Polled(Polled::Meter(Meter::new(config, agent.table())?))
+            }
+        })
+    }
+}
+
+/// Signs what the source says, in its order, until it ends.
+async fn days(
+    source: Source,
+    shared: &Shared,
+    clock: Arc<dyn Clock>,
+    valid: RangeInclusive<UnixMillis>,
+    sampling: &Sampling,
+    counts: &mut Counts,
+) -> Result<(), DeviceError> {
+    let mut guard = Guard::new(clock, valid);
+    let (events, waiting) = mpsc::channel(WAITING);
+    let mut said = Counts::default();
+    let mut signed = Counts::default();
+    let saying = async {
+        // The channel ends with its source.
+        let events = events;
+        match source {
+            Source::Polled(polled) => poll(polled, shared, &mut guard, sampling.poll_interval_seconds, &events).await,
+            Source::Lines(lines) => lines::follow(lines, shared, &mut guard, &events, &mut said).await,
+        }
+    };
+    let signing = Writer { shared, sampling, reporter: None, counts: &mut signed }.follow(waiting);
+    let done = tokio::try_join!(saying, signing);
+    *counts = Counts { refused: said.refused + signed.refused, lines: said.lines, ..signed };
+    done.map(|_| ())
+}
+
+/// Waits until everything is sent.
+async fn sent(shared: &Shared, mut progress: watch::Receiver<Progress>) -> Result<(), DeviceError> {
+    while shared.agent().outbox().unacknowledged()? > 0 {
+        if progress.changed().await.is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+struct Writer<'a> {
     shared: &'a Shared,
-    clock: &'a dyn Clock,
+    sampling: &'a Sampling,
+    /// Chooses what of a day's samples is reported.
+    reporter: Option<(LocalDay, Reporter)>,
+    counts: &'a mut Counts,
 }
 
-impl Sampler<'_> {
-    /// A clock that shows an earlier time than the newest stored reading is not set yet: nothing is signed by it.
-    async fn wait_for_the_clock(&mut self) -> Result<(), DeviceError> {
-        let newest = self.shared.agent().outbox().ends()?.map(|(_, newest)| newest.time);
-        if let Some(newest) = newest
-            && self.clock.now() < newest
-        {
-            tracing::warn!("the clock is behind the newest stored reading; waiting for it");
-            self.sleep_until(newest).await;
+impl Writer<'_> {
+    async fn follow(mut self, mut events: mpsc::Receiver<Event>) -> Result<(), DeviceError> {
+        while let Some(event) = events.recv().await {
+            match event {
+                Event::Measured { sample, line } => self.measured(&sample, line).await?,
+                Event::Before(day) => self.close_before(day).await?,
+                Event::Over(day) => {
+                    let block = patiently(|| self.shared.agent().close(day)).await?;
+                    self.shared.wake();
+                    tracing::info!(%day, block = %block.number, hash = %block.hash, "closed the day");
+                }
+            }
         }
         Ok(())
     }
 
-    async fn sleep_until(&self, time: UnixMillis) {
-        loop {
-            let left = time.0 - self.clock.now().0;
-            let Ok(left @ 1..) = u64::try_from(left) else { return };
-            tokio::time::sleep(Duration::from_millis(left).min(LONGEST_SLEEP)).await;
+    async fn close_before(&mut self, day: LocalDay) -> Result<(), DeviceError> {
+        for block in patiently(|| self.shared.agent().close_before(day)).await? {
+            tracing::info!(day = %block.day, block = %block.number, "closed a day that was open");
+            self.shared.wake();
         }
+        Ok(())
     }
 
-    /// The rest of the local day in which the clock is, and its end.
-    async fn day(&mut self, recording: &RecordedDay, mut reporter: Reporter, interval: u32) -> Result<(), DeviceError> {
-        let start = self.clock.now();
-        let zone = self.shared.agent().zone().clone();
-        let day = LocalDay::at(&zone, start)?;
-        let bounds = DayBounds::of(&zone, day)?;
-        let sealed = self.shared.agent().close_before(day)?;
-        for block in &sealed {
-            tracing::info!(day = %block.day, block = %block.number, "closed a day that was open");
+    async fn measured(&mut self, sample: &crate::recording::Sample, line: Option<u64>) -> Result<(), DeviceError> {
+        let day = LocalDay::at(self.shared.agent().zone(), sample.time)?;
+        let newest = self.shared.agent().outbox().ends()?.map(|(_, newest)| newest.time);
+        if newest.is_some_and(|newest| sample.time <= newest) {
+            self.refused(line, &"it is not later than the newest reading");
+            return Ok(());
         }
-        self.shared.wake();
-        for poll in polls(recording.on(&zone, day)?, bounds, interval) {
-            // What was to be polled while the agent was away was not measured.
-            if poll.due < start {
-                continue;
-            }
-            self.sleep_until(poll.due).await;
-            let newest = self.shared.agent().outbox().ends()?.map(|(_, newest)| newest.time);
-            if newest.is_some_and(|newest| poll.sample.time <= newest) {
-                continue;
-            }
-            let readings = reporter.choose(&poll.sample);
-            if !readings.is_empty() {
-                let number = self.shared.agent().record(poll.sample.time, &readings)?;
+        self.close_before(day).await?;
+        if self.reporter.as_ref().is_none_or(|(of, _)| *of != day) {
+            self.reporter = Some((day, Reporter::new(self.sampling)));
+        }
+        let readings = self.reporter.as_mut().map(|(_, reporter)| reporter.choose(sample)).unwrap_or_default();
+        if readings.is_empty() {
+            self.counts.unchanged += 1;
+            return Ok(());
+        }
+        match patiently(|| self.shared.agent().record(sample.time, &readings)).await {
+            Ok(number) => {
+                self.counts.stored += 1;
                 self.shared.wake();
                 tracing::info!(number, records = readings.len(), "signed and stored");
+                // The link runs in this thread as well.
+                tokio::task::yield_now().await;
+                Ok(())
             }
+            Err(e @ DeviceError::DayClosed(_)) => {
+                self.refused(line, &e);
+                Ok(())
+            }
+            Err(e) => Err(e),
         }
-        self.sleep_until(UnixMillis(bounds.to * 1000)).await;
-        let block = self.shared.agent().close(day)?;
-        self.shared.wake();
-        tracing::info!(%day, block = %block.number, hash = %block.hash, "closed the day");
-        Ok(())
+    }
+
+    fn refused(&mut self, line: Option<u64>, why: &dyn std::fmt::Display) {
+        match line {
+            Some(line) => refuse(self.counts, line, why),
+            None => tracing::debug!("not signed: {why}"),
+        }
+    }
+}
+
+/// Tries until it succeeds or fails for good: a token that is away comes back, a full disk is emptied.
+async fn patiently<T>(mut attempt: impl FnMut() -> Result<T, DeviceError>) -> Result<T, DeviceError> {
+    let mut pause = PAUSES.0;
+    loop {
+        match attempt() {
+            Err(e) if e.retryable() => {
+                tracing::warn!(wait_s = pause.as_secs(), "{e}; trying again");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(PAUSES.1);
+            }
+            done => return done,
+        }
     }
 }

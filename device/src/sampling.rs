@@ -1,7 +1,9 @@
 //! When a device polls, and what of a poll it reports. Pure: the same samples give the same reports, so a replay can be resumed.
 
+use std::collections::BTreeMap;
+
 use vitro_proof::senml::Reading;
-use vitro_proof::{DayBounds, Decimal, UnixMillis};
+use vitro_proof::{DayBounds, Decimal, SensorName, UnixMillis};
 
 use crate::config::{Sampling, SendMode};
 use crate::recording::Sample;
@@ -33,6 +35,12 @@ pub fn polls(samples: Vec<Sample>, bounds: DayBounds, interval_seconds: u32) -> 
     polls
 }
 
+/// When a device polls what has no times of its own: at the begin of the day, then every interval, never at its end.
+pub fn instants(bounds: DayBounds, interval_seconds: u32) -> impl Iterator<Item = UnixMillis> {
+    let step = usize::try_from(interval_seconds.max(1)).unwrap_or(usize::MAX);
+    (bounds.from..bounds.to).step_by(step).map(|second| UnixMillis(second * 1000))
+}
+
 /// Chooses what of a poll is reported. Starts anew each day, so every sensor stands in the day's first envelope.
 #[derive(Clone, Debug)]
 pub struct Reporter {
@@ -40,7 +48,7 @@ pub struct Reporter {
     /// A sensor that would be silent for longer than this by the poll after next is reported now: a poll that comes late does not
     /// make a gap.
     patience: i64,
-    last: Vec<Option<(UnixMillis, Option<Decimal>)>>,
+    last: BTreeMap<SensorName, (UnixMillis, Option<Decimal>)>,
 }
 
 impl Reporter {
@@ -49,22 +57,21 @@ impl Reporter {
     pub fn new(sampling: &Sampling) -> Self {
         let limit = i64::from(sampling.report_at_least_minutes) * 60_000;
         let patience = limit - 2 * i64::from(sampling.poll_interval_seconds) * 1000;
-        Self { mode: sampling.send, patience, last: Vec::new() }
+        Self { mode: sampling.send, patience, last: BTreeMap::new() }
     }
 
     /// The readings to send of a sample; none if nothing is to be said.
     pub fn choose(&mut self, sample: &Sample) -> Vec<Reading> {
-        self.last.resize(sample.readings.len(), None);
-        let due = |last: &Option<(UnixMillis, Option<Decimal>)>, reading: &Reading| match (self.mode, last) {
-            (SendMode::Always, _) | (_, None) => true,
-            (SendMode::OnChange, Some((time, value))) => {
-                *value != reading.value || sample.time.0 - time.0 > self.patience
-            }
-        };
         let mut chosen = Vec::new();
-        for (last, reading) in self.last.iter_mut().zip(&sample.readings) {
-            if due(last, reading) {
-                *last = Some((sample.time, reading.value.clone()));
+        for reading in &sample.readings {
+            let due = match (self.mode, self.last.get(&reading.sensor)) {
+                (SendMode::Always, _) | (_, None) => true,
+                (SendMode::OnChange, Some((time, value))) => {
+                    *value != reading.value || sample.time.0 - time.0 > self.patience
+                }
+            };
+            if due {
+                self.last.insert(reading.sensor.clone(), (sample.time, reading.value.clone()));
                 chosen.push(reading.clone());
             }
         }
@@ -109,6 +116,13 @@ mod tests {
 
     fn reporter(mode: SendMode) -> Reporter {
         Reporter::new(&Sampling { send: mode, ..Sampling::default() })
+    }
+
+    #[test]
+    fn instants_begin_with_the_day_and_end_before_it_does() {
+        let seconds: Vec<i64> = instants(BOUNDS, 40_000).map(|due| due.0 / 1000).collect();
+        assert_eq!(seconds, [0, 40_000, 80_000]);
+        assert_eq!(instants(BOUNDS, 3600).last(), Some(UnixMillis(23 * 3_600_000)));
     }
 
     #[test]

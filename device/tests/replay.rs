@@ -9,7 +9,7 @@ use std::process::{Child, Command, Output, Stdio};
 use serde_json::Value;
 use support::{Authority, Broker, DAY, Device, Reaction, THING, command, recorded, verifier, wait};
 use vitro_device::outbox::{MessageKind, Outbox};
-use vitro_proof::command::{Action, Reply, status};
+use vitro_proof::command::{Action, Outcome, Reply, status};
 use vitro_proof::reconcile::{CloudDay, Comparison, DayFrame, Stored, compare};
 use vitro_proof::{BlockMessage, BlockNumber, DayBounds, DeviceId, Envelope, Hash, Kind, SequenceNumber};
 
@@ -217,8 +217,15 @@ fn what_got_lost_is_backfilled_byte_for_byte_and_the_day_settles() {
             Reply::decode(envelope.payload()).unwrap()
         })
         .collect();
-    let facts: Vec<_> = replies.iter().map(|reply| (reply.command[0], reply.status, reply.result)).collect();
-    assert_eq!(facts, [(3, status::DONE, Some(7)), (4, status::FAILED, Some(1)), (5, status::UNSUPPORTED, None)]);
+    let facts: Vec<_> = replies.iter().map(|reply| (reply.command[0], reply.status, reply.result.clone())).collect();
+    assert_eq!(
+        facts,
+        [
+            (3, status::DONE, Some(Outcome::Count(7))),
+            (4, status::FAILED, Some(Outcome::Count(1))),
+            (5, status::UNSUPPORTED, None)
+        ]
+    );
     assert_eq!(broker.of("telemetry").len(), 1441);
 
     let block = BlockMessage::decode(&broker.of("block")[0]).unwrap().open(&thing(), &verifier()).unwrap();

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use vitro_device::clock::Clock;
 use vitro_device::config::SendMode;
+use vitro_device::input::Input;
 use vitro_device::outbox::{MessageKind, Outbox};
 use vitro_device::recording::Recording;
 use vitro_proof::{Envelope, LocalDay, UnixMillis, senml};
@@ -36,14 +37,14 @@ async fn live(device: &Device, from: i64, minutes: u64) {
     let clock = Arc::new(TestClock { base: UnixMillis(from), since: Instant::now() });
     let recording = Recording::read(&recorded("csv"), &recorded("toml")).unwrap().day(None).unwrap();
     let (say, stop) = watch::channel(false);
-    let agent = vitro_device::run::run(device.open(), recording, clock, stop);
+    let agent = vitro_device::run::run(device.open(), Input::Recording(recording), clock, stop);
     let end = async {
         tokio::time::sleep(Duration::from_secs(60 * minutes + 30)).await;
         say.send_replace(true);
         std::future::pending::<()>().await;
     };
     tokio::select! {
-        ended = agent => ended.unwrap(),
+        ended = agent => assert_eq!(ended.unwrap(), None),
         () = end => {}
     }
 }

@@ -73,6 +73,10 @@ def read_account(data: bytes) -> Account:
     return account
 
 
+def _is_subtree(item: Any) -> bool:
+    return isinstance(item, list) and len(item) == 3 and all(is_uint(number) for number in item)
+
+
 @dataclass(frozen=True)
 class Command:
     """What a device is asked to do."""
@@ -102,6 +106,10 @@ def read_command(payload: bytes) -> Command:
     found = cbor.fields(cbor.decode(payload), rules)
     if found[4] == "backfill" and not is_ranges(found[5]):
         raise CborError("ranges")
+    if found[4] == "subtree" and not _is_subtree(found[5]):
+        raise CborError("a subtree's run and level")
+    if found[4] == "seal" and found[5] is not None:
+        raise CborError("seal takes null")
     return Command(*(found[key] for key in range(1, 6)))
 
 

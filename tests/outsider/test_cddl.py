@@ -79,11 +79,15 @@ def test_messages() -> None:
         assert RULES.matches("account", un(vector["account"]))
     for vector in file["commands"]:
         assert RULES.matches("command-envelope", un(vector["envelope"]))
-        if vector["action"] in ("backfill", "settled"):
+        if vector["action"] != "dance":
             arguments = cbor2.dumps(cbor2.loads(un(vector["payload"]))[5])
             assert RULES.matches(f"{vector['action']}-arguments", arguments)
+    results = {"backfilled": "backfill", "subtree": "subtree", "sealed": "seal"}
     for vector in file["replies"]:
         assert RULES.matches("reply-envelope", un(vector["envelope"]))
+        if vector["name"] in results:
+            result = cbor2.dumps(cbor2.loads(un(vector["payload"]))[3])
+            assert RULES.matches(f"{results[vector['name']]}-result", result)
 
 
 def test_what_the_outsider_made() -> None:

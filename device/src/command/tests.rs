@@ -65,7 +65,7 @@ fn replies(agent: &Agent) -> u64 {
 }
 
 fn done(result: Option<u64>) -> Verdict {
-    Verdict::Answered { action: "backfill".into(), status: status::DONE, result }
+    Verdict::Answered { action: "backfill".into(), status: status::DONE, result: result.map(Outcome::Count) }
 }
 
 #[test]
@@ -150,7 +150,8 @@ fn settled_prunes_when_the_days_are_over_and_a_backfill_of_them_fails() {
     let again = command("dev-1", NOW.seconds() + 60, action).seal(CommandNumber(4), "now", &signer(2)).unwrap();
     agent.command(&again, NOW).unwrap();
     assert!(agent.outbox().run(0, 10).is_err(), "pruned");
-    let failed = Verdict::Answered { action: "backfill".into(), status: status::FAILED, result: Some(0) };
+    let failed =
+        Verdict::Answered { action: "backfill".into(), status: status::FAILED, result: Some(Outcome::Count(0)) };
     assert_eq!(agent.command(&signed(5, "now", 2), NOW).unwrap(), failed);
 }
 
@@ -162,7 +163,7 @@ fn a_reply_is_signed_by_the_device_and_names_the_command() {
     let envelope = Envelope::parse(&bytes).unwrap();
     envelope.verify(&P256Key::new(&signer(1).public_key()).unwrap()).unwrap();
     let reply = Reply::decode(envelope.payload()).unwrap();
-    assert_eq!(reply, Reply { command: [9; 16], status: status::DONE, result: Some(2) });
+    assert_eq!(reply, Reply { command: [9; 16], status: status::DONE, result: Some(Outcome::Count(2)) });
     assert_ne!(sha256(&[&bytes]), sha256(&[]));
 }
 
@@ -181,4 +182,71 @@ fn a_closed_day_takes_nothing_more_and_a_changed_zone_seals_nothing() {
     let mut agent = Agent::open(&moved).unwrap();
     assert!(matches!(agent.close(day().next().unwrap()), Err(DeviceError::Block(_))));
     assert_eq!(agent.outbox().next_number(MessageKind::Block).unwrap(), 1, "no block number is left out");
+}
+
+fn answer(agent: &mut Agent, number: u64, action: Action, now: UnixMillis) -> (u64, Option<Outcome>) {
+    let bytes = command("dev-1", i64::MAX, action).seal(CommandNumber(number), "now", &signer(2)).unwrap();
+    match agent.command(&bytes, now).unwrap() {
+        Verdict::Answered { status, result, .. } => (status, result),
+        ignored @ Verdict::Ignored(_) => panic!("{ignored:?}"),
+    }
+}
+
+#[test]
+fn a_subtree_is_told_level_by_level_down_to_the_leaves() {
+    let (_folder, mut agent) = device();
+    let leaves: Vec<_> =
+        agent.outbox().run(0, 10).unwrap().iter().map(|bytes| Envelope::parse(bytes).unwrap().leaf()).collect();
+    let root = agent.outbox().daily(day()).unwrap().map(|sealed| agent.block(&sealed).unwrap().block.root).unwrap();
+    let ask = |agent: &mut Agent, number, first, count, level| {
+        answer(agent, number, Action::Subtree { first, count, level }, NOW)
+    };
+    let nodes = |nodes: Vec<Hash>| (status::DONE, Some(Outcome::Nodes(nodes)));
+    assert_eq!(ask(&mut agent, 1, 0, 10, 63), nodes(vec![root]));
+    assert_eq!(ask(&mut agent, 2, 0, 10, 0), nodes(leaves.iter().map(|leaf| Hash(leaf.0)).collect()));
+    assert_eq!(ask(&mut agent, 3, 8, 2, 1), nodes(vec![merkle::root(&leaves[8..])]));
+    let failed = (status::FAILED, None);
+    assert_eq!(ask(&mut agent, 4, 0, 11, 0), failed, "one is not there");
+    assert_eq!(ask(&mut agent, 5, 0, 0, 0), failed, "an empty run");
+    assert_eq!(ask(&mut agent, 6, u64::MAX, 2, 0), failed);
+    assert_eq!(ask(&mut agent, 7, 0, u64::MAX, 63), failed);
+    assert_eq!(replies(&agent), 7);
+}
+
+#[test]
+fn an_interim_block_is_sealed_at_once_and_goes_before_its_reply() {
+    let (_folder, mut agent) = device();
+    let daily = agent.outbox().daily(day()).unwrap().unwrap();
+    let reading = Reading { sensor: "air".parse().unwrap(), unit: "Cel".into(), value: Some(7.into()) };
+    let now = UnixMillis(NOW.0 + 86_400_000);
+    for minute in 0..3 {
+        agent.record(UnixMillis(now.0 + minute * 60_000), std::slice::from_ref(&reading)).unwrap();
+    }
+    let (done, result) = answer(&mut agent, 1, Action::Seal, UnixMillis(now.0 + 120_000));
+    let Some(Outcome::Sealed { block, hash }) = result else { panic!("{result:?}") };
+    assert_eq!((done, block), (status::DONE, BlockNumber(1)));
+    let head = agent.outbox().head().unwrap().unwrap();
+    assert_eq!((head.hash, head.daily, head.first, head.count), (hash, false, 10, 3));
+    let opened = agent.block(&head).unwrap();
+    assert_eq!((opened.block.previous, opened.block.span), (daily.hash, vitro_proof::Span::Interim));
+    assert_eq!((opened.block.bounds.from, opened.block.bounds.to), (daily.to, now.seconds() + 121));
+    assert_eq!((opened.summaries[0].values, opened.summaries[0].flagged), (3, 0), "the newest reading is in it");
+    let waiting: Vec<_> = agent.outbox().waiting(0, 99).unwrap().iter().map(|message| message.kind).collect();
+    assert_eq!(waiting[waiting.len() - 2..], [MessageKind::Block, MessageKind::Reply]);
+
+    // The same command again seals nothing; the day is closed over all of it, and continues the chain.
+    let again = command("dev-1", i64::MAX, Action::Seal).seal(CommandNumber(1), "now", &signer(2)).unwrap();
+    assert_eq!(agent.command(&again, now).unwrap(), Verdict::Ignored(Refusal::Repeated(1)));
+    agent.record(UnixMillis(now.0 + 180_000), std::slice::from_ref(&reading)).unwrap();
+    let closed = agent.close(day().next().unwrap()).unwrap();
+    assert_eq!((closed.number, closed.first, closed.count), (BlockNumber(2), 10, 4));
+    assert_eq!(agent.block(&closed).unwrap().block.previous, hash);
+    // A clock that stands in a closed day seals nothing; days that passed are closed first.
+    assert_eq!(answer(&mut agent, 2, Action::Seal, now), (status::FAILED, None));
+    let (_, result) = answer(&mut agent, 3, Action::Seal, UnixMillis(now.0 + 3 * 86_400_000));
+    assert!(matches!(result, Some(Outcome::Sealed { block: BlockNumber(5), .. })), "{result:?}");
+    assert_eq!(agent.outbox().days().unwrap().len(), 4);
+    let late = UnixMillis((NOW.seconds() + 60) * 1000);
+    let expired = command("dev-1", NOW.seconds() + 60, Action::Seal).seal(CommandNumber(9), "now", &signer(2)).unwrap();
+    assert!(matches!(agent.command(&expired, late).unwrap(), Verdict::Answered { status: status::EXPIRED, .. }));
 }

@@ -1,4 +1,6 @@
 use tempfile::TempDir;
+use vitro_proof::Signer;
+use vitro_proof::crypto::SoftwareSigner;
 
 use super::*;
 

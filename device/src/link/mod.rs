@@ -22,12 +22,14 @@ use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use vitro_proof::command::Outcome;
+
 pub use rate::Bucket;
 pub use session::{Arrival, Session};
-pub use tls::client_config;
+pub use tls::{client_config, validity};
 
 use crate::agent::Agent;
-use crate::clock::Clock;
+use crate::clock::{Clock, Guard};
 use crate::command::Verdict;
 use crate::config::DeviceFolder;
 use crate::error::DeviceError;
@@ -82,7 +84,7 @@ pub struct Progress {
 /// The link of one device.
 pub struct Link {
     shared: Shared,
-    clock: Arc<dyn Clock>,
+    guard: Guard,
     tls: Arc<ClientConfig>,
     folder: DeviceFolder,
     bucket: Bucket,
@@ -101,8 +103,9 @@ impl Link {
         per_second: u32,
     ) -> Result<Self, DeviceError> {
         let tls = client_config(&folder, &shared.agent().signer)?;
+        let guard = Guard::new(clock, validity(&folder)?);
         let bucket = Bucket::new(per_second, Instant::now());
-        Ok(Self { shared, clock, tls: Arc::new(tls), folder, bucket, progress: watch::Sender::default() })
+        Ok(Self { shared, guard, tls: Arc::new(tls), folder, bucket, progress: watch::Sender::default() })
     }
 
     /// How the link stands, now and later.
@@ -118,6 +121,11 @@ impl Link {
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<(), DeviceError> {
         let mut pause = PAUSES.0;
         loop {
+            // Commands are taken and answered by the clock, so nothing is asked of the broker before it is set.
+            tokio::select! {
+                _ = self.guard.ready(None) => {}
+                () = stopped(&mut stop) => return Ok(()),
+            }
             let (before, since) = (self.progress.borrow().acknowledged, Instant::now());
             let Err(error) = self.connection(&mut stop).await else { return Ok(()) };
             // A broker that takes the connection and then none of the messages is not asked four times a second.
@@ -238,10 +246,12 @@ impl Link {
                 }
                 Arrival::Acknowledged(place) => acknowledged.push(place),
                 Arrival::Delivered { packet, payload } => {
-                    let verdict = self.shared.agent().command(&payload, self.clock.now())?;
+                    // Not acknowledged, it is delivered again on the next connection.
+                    let now = self.guard.time().map_err(|unset| DeviceError::Broker(unset.to_string()))?;
+                    let verdict = self.shared.agent().command(&payload, now)?;
                     log(&verdict);
                     if let Some(packet) = packet {
-                        session.acknowledge(packet, now)?;
+                        session.acknowledge(packet, Instant::now())?;
                     }
                     if matches!(verdict, Verdict::Answered { .. }) {
                         self.progress.send_modify(|progress| progress.commands += 1);
@@ -268,7 +278,7 @@ struct Feed {
 impl Feed {
     fn peek(&mut self, shared: &Shared) -> Result<Option<&Waiting>, DeviceError> {
         if self.batch.is_empty() {
-            self.batch = shared.agent().outbox().waiting(self.sent, BATCH)?.into();
+            self.batch = shared.agent().release(self.sent, BATCH)?.into();
         }
         Ok(self.batch.front())
     }
@@ -283,7 +293,12 @@ impl Feed {
 fn log(verdict: &Verdict) {
     match verdict {
         Verdict::Ignored(refusal) => tracing::warn!("command ignored: {refusal}"),
-        Verdict::Answered { action, status, result } => tracing::info!(action, status, result, "command"),
+        Verdict::Answered { action, status, result } => match result {
+            Some(Outcome::Count(count)) => tracing::info!(action, status, count, "command"),
+            Some(Outcome::Nodes(nodes)) => tracing::info!(action, status, nodes = nodes.len(), "command"),
+            Some(Outcome::Sealed { block, .. }) => tracing::info!(action, status, %block, "command"),
+            None => tracing::info!(action, status, "command"),
+        },
     }
 }
 

@@ -1,6 +1,7 @@
 //! Mutual TLS with the device's key, wherever that key is: the handshake is signed through the same trait as the envelopes.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,8 +10,9 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
 use rustls::sign::{CertifiedKey, Signer as TlsSigner, SigningKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore, SignatureAlgorithm, SignatureScheme};
-use vitro_proof::PublicKey;
 use vitro_proof::crypto::sha256;
+use vitro_proof::{PublicKey, UnixMillis};
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::config::{DeviceFolder, SharedSigner};
 use crate::error::DeviceError;
@@ -42,6 +44,22 @@ pub fn client_config(folder: &DeviceFolder, signer: &SharedSigner) -> Result<Cli
         config.alpn_protocols = vec![AWS_ALPN.to_vec()];
     }
     Ok(config)
+}
+
+/// From when to when the device's certificate is good.
+///
+/// # Errors
+/// [`DeviceError::Config`] names the file.
+pub fn validity(folder: &DeviceFolder) -> Result<RangeInclusive<UnixMillis>, DeviceError> {
+    let path = folder.resolve(&folder.config.broker.certificate);
+    let found = certificates(&path)?;
+    // There is one, or it would have been told.
+    let der = found.first().map(|certificate| certificate.as_ref()).unwrap_or_default();
+    let (_, certificate) = X509Certificate::from_der(der).map_err(|e| in_file(&path, &e))?;
+    let validity = certificate.validity();
+    let millis = |time: x509_parser::time::ASN1Time| UnixMillis(time.timestamp().saturating_mul(1000));
+    // The last second is a whole one.
+    Ok(millis(validity.not_before)..=UnixMillis(millis(validity.not_after).0.saturating_add(999)))
 }
 
 fn in_file(path: &Path, why: &dyn fmt::Display) -> DeviceError {

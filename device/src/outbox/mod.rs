@@ -4,18 +4,22 @@
 //! counted here alone: none is used twice, none is left out. The bytes are sent as they lie here, however often. This module knows
 //! nothing of MQTT; what the bytes mean is [`crate::agent`]'s business.
 
+mod mark;
 mod queries;
 mod schema;
 mod transaction;
 
 use std::fs::{File, TryLockError};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use vitro_proof::{BlockNumber, DeviceId, Hash, LocalDay, PublicKey, UnixMillis};
 
+use mark::Mark;
+pub use mark::Numbers;
 pub use transaction::Transaction;
 
+use crate::disk;
 use crate::error::DeviceError;
 
 /// What a message is: each kind is numbered for itself, from 0.
@@ -123,19 +127,25 @@ pub struct Size {
 /// The open outbox. Only one process at a time may write to it.
 pub struct Outbox {
     db: Connection,
-    _lock: Option<File>,
+    /// Of an outbox that is open for writing: the mark and the lock.
+    own: Option<(Mark, File)>,
 }
 
 impl Outbox {
-    /// Opens the device's outbox, or makes it. It belongs to one thing and one key for good: numbers count under a key.
+    /// Opens the device's outbox, or makes it. It belongs to one thing and one key for good: numbers count under a key. The high-water
+    /// mark lies in the file `mark`.
     ///
     /// # Errors
-    /// [`DeviceError::InUse`] if another process has it open, [`DeviceError::ForeignOutbox`] if it belongs to another thing or key.
-    pub fn open(path: &Path, thing: &DeviceId, key: &PublicKey) -> Result<Self, DeviceError> {
+    /// [`DeviceError::InUse`] if another process has it open, [`DeviceError::ForeignOutbox`] if it belongs to another thing or key,
+    /// [`DeviceError::Behind`] if it lacks what was sent already.
+    pub fn open(path: &Path, mark: &Path, thing: &DeviceId, key: &PublicKey) -> Result<Self, DeviceError> {
         let lock = lock(path)?;
+        let known = Mark::read(mark)?;
         let mut db = Connection::open(path)?;
-        schema::prepare(&mut db)?;
-        let outbox = Self { db, _lock: Some(lock) };
+        let version = schema::prepare(&mut db)?;
+        // SQLite makes its own files durable, and the name of the database is the folder's.
+        disk::sync_folder_of(path)?;
+        let mut outbox = Self { db, own: None };
         match outbox.owner()? {
             None => {
                 let values = (thing.as_str(), &key.as_bytes()[..]);
@@ -144,6 +154,17 @@ impl Outbox {
             Some((owner, bytes)) if owner == thing.as_str() && bytes == key.as_bytes() => {}
             Some((owner, _)) => return Err(DeviceError::ForeignOutbox { path: path.to_owned(), owner }),
         }
+        let next = outbox.next_numbers()?;
+        let mark = match known {
+            Some(known) => {
+                known.check(key, next)?;
+                known
+            }
+            None if version < schema::MARKED => Mark::set(mark, key, next)?,
+            None => return Err(DeviceError::NoMark { path: mark.to_owned() }),
+        };
+        schema::marked(&outbox.db)?;
+        outbox.own = Some((mark, lock));
         Ok(outbox)
     }
 
@@ -154,7 +175,7 @@ impl Outbox {
     pub fn inspect(path: &Path) -> Result<Self, DeviceError> {
         let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         schema::check(&db)?;
-        Ok(Self { db, _lock: None })
+        Ok(Self { db, own: None })
     }
 
     /// Changes the outbox: all of what `change` does, or nothing if it fails. It is on the disk when this returns.
@@ -174,6 +195,19 @@ impl Outbox {
 }
 
 impl Outbox {
+    /// What is to be sent after a place of the queue, in order, at most `limit` messages. Their numbers stand in the high-water mark
+    /// before anybody gets to send them.
+    ///
+    /// # Errors
+    /// [`DeviceError::Outbox`]; [`DeviceError::File`] if the mark cannot be raised, and then nothing may be sent.
+    pub fn release(&mut self, after: i64, limit: usize) -> Result<Vec<Waiting>, DeviceError> {
+        let next = self.next_numbers()?;
+        if let Some((mark, _)) = &mut self.own {
+            mark.raise(next)?;
+        }
+        self.waiting(after, limit)
+    }
+
     /// Marks messages as acknowledged by the broker: they leave the queue. This alone may be forgotten in a power cut, since what is
     /// sent once more does no harm; so it does not wait for the disk.
     ///
@@ -189,9 +223,7 @@ impl Outbox {
 
 /// The lock lies beside the database, since SQLite opens and closes that file at will.
 fn lock(path: &Path) -> Result<File, DeviceError> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    let name = PathBuf::from(name);
+    let name = disk::with_suffix(path, ".lock");
     let in_file = |source| DeviceError::File { path: name.clone(), source };
     let file = File::options().create(true).truncate(false).write(true).open(&name).map_err(in_file)?;
     match file.try_lock() {

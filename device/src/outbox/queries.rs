@@ -3,7 +3,7 @@
 use rusqlite::{OptionalExtension, Row, params};
 use vitro_proof::{BlockNumber, DeviceId, Hash, LocalDay, PublicKey, UnixMillis};
 
-use super::{Fate, MessageKind, Newest, Outbox, SealedBlock, Size, Waiting, from_sql, to_sql};
+use super::{Fate, MessageKind, Newest, Numbers, Outbox, SealedBlock, Size, Waiting, from_sql, to_sql};
 use crate::error::DeviceError;
 
 const BLOCK: &str = "SELECT number, hash, daily, day, ends, first, count, settled FROM blocks";
@@ -41,6 +41,29 @@ impl Outbox {
     /// [`DeviceError::Outbox`].
     pub fn next_number(&self, kind: MessageKind) -> Result<u64, DeviceError> {
         from_sql(self.db.query_row("SELECT next FROM counters WHERE kind = ?1", [kind.code()], |row| row.get(0))?)
+    }
+
+    /// The next number of each kind.
+    ///
+    /// # Errors
+    /// [`DeviceError::Outbox`]; [`DeviceError::Damaged`] if a message has a number that was not given out yet.
+    pub fn next_numbers(&self) -> Result<Numbers, DeviceError> {
+        let next = |kind: MessageKind| -> Result<u64, DeviceError> {
+            let next = self.next_number(kind)?;
+            let sql = "SELECT MAX(number) FROM messages WHERE kind = ?1";
+            let last: Option<i64> = self.db.prepare_cached(sql)?.query_row([kind.code()], |row| row.get(0))?;
+            match last.map(from_sql).transpose()? {
+                Some(last) if last >= next => {
+                    Err(DeviceError::Damaged(format!("{} {last} is there, and {next} is the next", kind.topic())))
+                }
+                _ => Ok(next),
+            }
+        };
+        Ok(Numbers {
+            telemetry: next(MessageKind::Telemetry)?,
+            block: next(MessageKind::Block)?,
+            reply: next(MessageKind::Reply)?,
+        })
     }
 
     /// The highest command number that was carried out.

@@ -6,6 +6,8 @@ use crate::error::DeviceError;
 
 /// The version of the tables, kept in SQLite's `user_version`.
 const VERSION: i64 = 1;
+/// The version from which on there is a high-water mark beside the tables, which are the same.
+pub(super) const MARKED: i64 = 2;
 
 const TABLES: &str = "
 -- Whose outbox this is, and the highest command number that was ever carried out.
@@ -58,8 +60,8 @@ CREATE TABLE blocks (
 CREATE UNIQUE INDEX blocks_by_day ON blocks (day) WHERE daily = 1;
 ";
 
-/// Sets durability, and makes the tables where there are none.
-pub(super) fn prepare(db: &mut Connection) -> Result<(), DeviceError> {
+/// Sets durability, and makes the tables where there are none. Gives the version that was found, 0 for none.
+pub(super) fn prepare(db: &mut Connection) -> Result<i64, DeviceError> {
     db.busy_timeout(std::time::Duration::from_secs(5))?;
     // FULL: a committed transaction is on the disk, not only in the operating system's memory.
     db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")?;
@@ -70,15 +72,21 @@ pub(super) fn prepare(db: &mut Connection) -> Result<(), DeviceError> {
         transaction.pragma_update(None, "user_version", VERSION)?;
     }
     transaction.commit()?;
-    check(db)
+    check(db)?;
+    Ok(version)
+}
+
+/// Notes that the high-water mark is there: from now on an outbox without it is refused.
+pub(super) fn marked(db: &Connection) -> Result<(), DeviceError> {
+    Ok(db.pragma_update(None, "user_version", MARKED)?)
 }
 
 /// Refuses tables of another version.
 pub(super) fn check(db: &Connection) -> Result<(), DeviceError> {
     let version: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    if version == VERSION {
+    if (VERSION..=MARKED).contains(&version) {
         Ok(())
     } else {
-        Err(DeviceError::Damaged(format!("it has version {version} of the tables, this agent knows {VERSION}")))
+        Err(DeviceError::Damaged(format!("it has version {version} of the tables, this agent knows {MARKED}")))
     }
 }

@@ -15,8 +15,12 @@ fn key(scalar: u8) -> PublicKey {
     SoftwareSigner::from_scalar(&[scalar; 32]).unwrap().public_key()
 }
 
+fn try_open(folder: &TempDir) -> Result<Outbox, DeviceError> {
+    Outbox::open(&folder.path().join("o.sqlite"), &folder.path().join("o.mark"), &thing(), &key(1))
+}
+
 fn open(folder: &TempDir) -> Outbox {
-    Outbox::open(&folder.path().join("o.sqlite"), &thing(), &key(1)).unwrap()
+    try_open(folder).unwrap()
 }
 
 fn day(text: &str) -> LocalDay {
@@ -38,12 +42,13 @@ fn an_outbox_belongs_to_one_thing_one_key_and_one_process() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("o.sqlite");
     let first = open(&folder);
-    assert!(matches!(Outbox::open(&path, &thing(), &key(1)), Err(DeviceError::InUse { .. })));
+    assert!(matches!(try_open(&folder), Err(DeviceError::InUse { .. })));
     assert!(Outbox::inspect(&path).is_ok());
     drop(first);
-    assert!(matches!(Outbox::open(&path, &thing(), &key(2)), Err(DeviceError::ForeignOutbox { .. })));
+    let mark = folder.path().join("o.mark");
+    assert!(matches!(Outbox::open(&path, &mark, &thing(), &key(2)), Err(DeviceError::ForeignOutbox { .. })));
     let other = "dev-2".parse().unwrap();
-    assert!(matches!(Outbox::open(&path, &other, &key(1)), Err(DeviceError::ForeignOutbox { .. })));
+    assert!(matches!(Outbox::open(&path, &mark, &other, &key(1)), Err(DeviceError::ForeignOutbox { .. })));
     open(&folder);
     assert!(Outbox::inspect(&folder.path().join("none.sqlite")).is_err());
 }
@@ -146,6 +151,69 @@ fn only_settled_days_are_pruned_and_only_when_enough_days_follow() {
     assert_eq!(store(&mut outbox, "2026-01-04", false), 6, "numbers go on");
     assert_eq!(outbox.last_daily().unwrap().unwrap().number, BlockNumber(2));
     assert!(outbox.daily(day("2026-01-01")).unwrap().unwrap().settled);
+}
+
+/// What lies on the disk of an outbox that nobody has open.
+fn copy(folder: &TempDir) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+    let files = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+    files.filter(|path| !path.ends_with("o.mark")).map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
+}
+
+#[test]
+fn an_older_copy_is_refused_once_anything_newer_was_sent() {
+    use MessageKind::{Block, Reply};
+    for kind in [None, Some(Block), Some(Reply)] {
+        let folder = TempDir::new().unwrap();
+        let put = |outbox: &mut Outbox| match kind {
+            None => store(outbox, "2026-01-01", false),
+            Some(kind) => outbox.change(|t| t.put(kind, |_| Ok(vec![1]))).unwrap(),
+        };
+        let mut outbox = open(&folder);
+        put(&mut outbox);
+        outbox.release(0, 9).unwrap();
+        drop(outbox);
+        let backup = copy(&folder);
+        let mut outbox = open(&folder);
+        put(&mut outbox);
+        drop(outbox);
+        let newer = copy(&folder);
+        let restore = |files: &[(std::path::PathBuf, Vec<u8>)]| {
+            for (path, _) in copy(&folder) {
+                std::fs::remove_file(path).unwrap();
+            }
+            files.iter().for_each(|(path, bytes)| std::fs::write(path, bytes).unwrap());
+        };
+        restore(&backup);
+        assert!(try_open(&folder).is_ok(), "what was never sent may be signed again");
+        restore(&newer);
+        assert_eq!(open(&folder).release(0, 9).unwrap().len(), 2);
+        restore(&backup);
+        let Err(DeviceError::Behind { sent, next, .. }) = try_open(&folder) else { panic!("{kind:?}") };
+        assert_ne!(sent, next);
+        restore(&[]);
+        assert!(matches!(try_open(&folder), Err(DeviceError::Behind { .. })), "an outbox that was lost");
+        restore(&newer);
+        assert!(try_open(&folder).is_ok());
+        std::fs::remove_file(folder.path().join("o.mark")).unwrap();
+        assert!(matches!(try_open(&folder), Err(DeviceError::NoMark { .. })));
+        std::fs::write(folder.path().join("o.mark"), "{").unwrap();
+        assert!(matches!(try_open(&folder), Err(DeviceError::Damaged(_))));
+    }
+}
+
+#[test]
+fn an_outbox_of_before_the_mark_gets_one() {
+    let folder = TempDir::new().unwrap();
+    store(&mut open(&folder), "2026-01-01", false);
+    let db = rusqlite::Connection::open(folder.path().join("o.sqlite")).unwrap();
+    db.pragma_update(None, "user_version", 1).unwrap();
+    drop(db);
+    std::fs::remove_file(folder.path().join("o.mark")).unwrap();
+    drop(open(&folder));
+    let mark = std::fs::read_to_string(folder.path().join("o.mark")).unwrap();
+    assert!(mark.contains(r#""next":{"telemetry":1,"block":0,"reply":0}"#), "{mark}");
+    std::fs::remove_file(folder.path().join("o.mark")).unwrap();
+    assert!(matches!(try_open(&folder), Err(DeviceError::NoMark { .. })));
 }
 
 #[derive(Clone, Debug)]

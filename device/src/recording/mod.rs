@@ -18,11 +18,7 @@ pub use columns::{Column, Columns};
 pub use day::{RecordedDay, Sample};
 
 use crate::error::DeviceError;
-
-/// The exponents that the SenML profile allows a decimal fraction.
-const MAX_DECIMALS: i64 = 12;
-/// The bits of a mantissa that the SenML profile allows.
-const MANTISSA_BITS: u64 = 63;
+use crate::input::fits;
 
 /// A whole recording.
 #[derive(Clone, Debug)]
@@ -117,7 +113,7 @@ impl Recording {
 }
 
 /// The wall clock's date and time, and the instant in milliseconds, of an RFC 3339 time.
-fn parse_time(text: &str) -> Result<(DateTime, i64), String> {
+pub(crate) fn parse_time(text: &str) -> Result<(DateTime, i64), String> {
     let wrong = || format!("{text:?} is no RFC 3339 time, as 2018-10-14T00:01:00-07:00");
     let pieces = Pieces::parse(text).map_err(|_| wrong())?;
     // RFC 3339 has no zone names, and wants time and offset.
@@ -140,12 +136,7 @@ fn parse_value(cell: &str) -> Result<Option<Decimal>, String> {
     }
     let value: Decimal =
         cell.parse().map_err(|_| format!("{cell:?} is no number; leave the cell empty if it is missing"))?;
-    let (mantissa, decimals) = value.as_big().as_bigint_and_exponent();
-    let fits = match decimals {
-        1.. => decimals <= MAX_DECIMALS && mantissa.bits() <= MANTISSA_BITS,
-        _ => value.to_scaled(0).is_some_and(|whole| whole.unsigned_abs() < 1 << MANTISSA_BITS),
-    };
-    if fits {
+    if fits(&value) {
         Ok(Some(value))
     } else {
         Err(format!("{cell} has more than 12 decimals, or more digits than 63 bits hold"))

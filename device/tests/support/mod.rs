@@ -13,7 +13,9 @@ use mqtt_protocol_core::mqtt::connection::Version;
 use mqtt_protocol_core::mqtt::packet::{Packet, Qos, v3_1_1};
 use mqtt_protocol_core::mqtt::prelude::*;
 use mqtt_protocol_core::mqtt::result_code::{ConnectReturnCode, SubackReturnCode};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, CertifiedIssuer, DnType, IsCa, KeyPair,
+};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -78,6 +80,13 @@ impl Authority {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
         params.signed_by(key, &self.issuer).unwrap().pem()
+    }
+
+    /// A certificate for whoever signed the request.
+    pub fn sign(&self, request: &CertificateSigningRequestParams) -> String {
+        let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
+        params.distinguished_name = request.params.distinguished_name.clone();
+        params.signed_by(&request.public_key, &self.issuer).unwrap().pem()
     }
 
     /// A device's folder as `vitro device new` writes it.

@@ -5,7 +5,7 @@ use vitro_cloud::days::{DayRow, edit};
 use vitro_cloud::devices::Registered;
 use vitro_cloud::rule_event::RuleEvent;
 use vitro_cloud::{CloudError, days::DayStore};
-use vitro_proof::command::{Reply, status};
+use vitro_proof::command::{Outcome, Reply, status};
 use vitro_proof::{DeviceId, Kind, LocalDay};
 
 use crate::command_id::day_of;
@@ -78,8 +78,10 @@ fn describe(reply: &Reply) -> String {
         status::EXPIRED => "expired".to_owned(),
         other => format!("status {other}"),
     };
-    match reply.result {
-        Some(count) => format!("{word}, {count} sent again"),
+    match &reply.result {
+        Some(Outcome::Count(count)) => format!("{word}, {count} sent again"),
+        Some(Outcome::Nodes(nodes)) => format!("{word}, {} nodes", nodes.len()),
+        Some(Outcome::Sealed { block, .. }) => format!("{word}, block {block}"),
         None => word,
     }
 }

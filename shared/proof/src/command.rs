@@ -33,6 +33,17 @@ pub enum Action {
         /// That block's hash.
         hash: Hash,
     },
+    /// Tell hashes of the Merkle tree over a run. Argument: `[first number, count, level]`; level 0 are the leaves.
+    Subtree {
+        /// The first sequence number of the run.
+        first: u64,
+        /// How many numbers the run has.
+        count: u64,
+        /// How many levels above the leaves: at most 63.
+        level: u8,
+    },
+    /// Seal an interim block of the open day now. Argument: null.
+    Seal,
     /// An action that this version does not know. It is answered with [`status::UNSUPPORTED`].
     Unknown(String),
 }
@@ -44,6 +55,8 @@ impl Action {
         match self {
             Self::Backfill(_) => "backfill",
             Self::Settled { .. } => "settled",
+            Self::Subtree { .. } => "subtree",
+            Self::Seal => "seal",
             Self::Unknown(name) => name,
         }
     }
@@ -82,7 +95,8 @@ impl Command {
                 Action::Settled { day, block, hash } => {
                     e.array(3)?.str(&day.to_string())?.u64(block.0)?.bytes(&hash.0)?;
                 }
-                Action::Unknown(_) => _ = e.null()?,
+                Action::Subtree { first, count, level } => _ = e.array(3)?.u64(*first)?.u64(*count)?.u8(*level)?,
+                Action::Seal | Action::Unknown(_) => _ = e.null()?,
             }
             Ok(())
         })
@@ -130,6 +144,21 @@ impl Command {
                     hash: Hash::from_slice(arguments.bytes().map_err(wire)?)?,
                 }
             }
+            "subtree" => {
+                if arguments.array().map_err(wire)? != Some(3) {
+                    return Err(bad("subtree takes first number, count and level"));
+                }
+                let mut number = || arguments.u64().map_err(wire);
+                let (first, count, level) = (number()?, number()?, number()?);
+                match u8::try_from(level) {
+                    Ok(level @ 0..=63) => Action::Subtree { first, count, level },
+                    _ => return Err(bad("a tree has no level above 63")),
+                }
+            }
+            "seal" => {
+                arguments.null().map_err(|_| bad("seal takes null"))?;
+                Action::Seal
+            }
             _ => Action::Unknown(name),
         };
         Ok(Self {
@@ -153,6 +182,57 @@ pub mod status {
     pub const EXPIRED: u64 = 3;
 }
 
+/// What a device tells of a command that it carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Of a backfill: how many envelopes are sent again.
+    Count(u64),
+    /// Of a subtree: the nodes of that level, from left to right.
+    Nodes(Vec<Hash>),
+    /// Of a seal: the interim block.
+    Sealed {
+        /// Its number.
+        block: BlockNumber,
+        /// Its hash.
+        hash: Hash,
+    },
+}
+
+impl Outcome {
+    fn encode<W: minicbor::encode::Write>(
+        &self,
+        e: &mut minicbor::Encoder<W>,
+    ) -> Result<(), minicbor::encode::Error<W::Error>> {
+        match self {
+            Self::Count(count) => _ = e.u64(*count)?,
+            Self::Nodes(nodes) => {
+                e.array(nodes.len() as u64)?;
+                for node in nodes {
+                    e.bytes(&node.0)?;
+                }
+            }
+            Self::Sealed { block, hash } => _ = e.array(2)?.u64(block.0)?.bytes(&hash.0)?,
+        }
+        Ok(())
+    }
+
+    /// Nothing for a result of another form: it belongs to an action of a later version.
+    fn decode(mut d: Decoder<'_>) -> Option<Self> {
+        if let Ok(count) = d.clone().u64() {
+            return Some(Self::Count(count));
+        }
+        let length = d.array().ok()??;
+        let hash = |d: &mut Decoder<'_>| Hash::from_slice(d.bytes().ok()?).ok();
+        if length == 2
+            && let Ok(number) = d.clone().u64()
+        {
+            d.skip().ok()?;
+            return Some(Self::Sealed { block: BlockNumber(number), hash: hash(&mut d)? });
+        }
+        (0..length).map(|_| hash(&mut d)).collect::<Option<_>>().map(Self::Nodes)
+    }
+}
+
 /// A reply's payload. Its number is in the envelope's header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
@@ -160,8 +240,8 @@ pub struct Reply {
     pub command: [u8; 16],
     /// See [`status`].
     pub status: u64,
-    /// How many envelopes were sent again, for a backfill.
-    pub result: Option<u64>,
+    /// What the action tells, where it tells something.
+    pub result: Option<Outcome>,
 }
 
 impl Reply {
@@ -175,8 +255,8 @@ impl Reply {
         let payload = cbor::encode(|e| {
             e.map(3 + u64::from(self.result.is_some()))?;
             e.u8(0)?.u8(VERSION)?.u8(1)?.bytes(&self.command)?.u8(2)?.u64(self.status)?;
-            if let Some(result) = self.result {
-                e.u8(3)?.u64(result)?;
+            if let Some(result) = &self.result {
+                result.encode(e.u8(3)?)?;
             }
             Ok(())
         });
@@ -199,8 +279,7 @@ impl Reply {
                 1 => command = Some(d.bytes().map_err(wire)?.try_into().map_err(|_| bad("the id has not 16 bytes"))?),
                 2 => status = Some(d.u64().map_err(wire)?),
                 3 => {
-                    // A result of another form belongs to an action of a later version.
-                    result = d.clone().u64().ok();
+                    result = Outcome::decode(d.clone());
                     d.skip().map_err(wire)?;
                 }
                 key => return Err(bad(&format!("unknown key {key}"))),
@@ -230,6 +309,8 @@ mod tests {
         let actions = [
             Action::Backfill(vec![(3, 5), (9, 9)]),
             Action::Settled { day: "2026-01-02".parse().unwrap(), block: BlockNumber(4), hash: Hash([8; 32]) },
+            Action::Subtree { first: 1440, count: 1440, level: 5 },
+            Action::Seal,
             Action::Unknown("dance".into()),
         ];
         for action in actions {
@@ -252,10 +333,22 @@ mod tests {
     #[test]
     fn replies_round_trip() {
         let signer = SoftwareSigner::from_scalar(&[3; 32]).unwrap();
-        for result in [None, Some(12)] {
+        let sealed = Outcome::Sealed { block: BlockNumber(4), hash: Hash([8; 32]) };
+        let nodes = [vec![], vec![Hash([1; 32])], vec![Hash([1; 32]), Hash([2; 32])]].map(Outcome::Nodes);
+        let results = [Outcome::Count(12), sealed].into_iter().chain(nodes).map(Some).chain([None]);
+        for result in results {
             let reply = Reply { command: [1; 16], status: status::DONE, result };
             let bytes = reply.seal(ReplyNumber(0), &"dev-1".parse().unwrap(), &signer).unwrap();
             assert_eq!(Reply::decode(Envelope::parse(&bytes).unwrap().payload()).unwrap(), reply);
+        }
+    }
+
+    #[test]
+    fn a_result_of_a_later_version_is_none() {
+        for result in ["6161", "f6", "8101", "8241aa41bb", "820140", "a0", "20"] {
+            let payload = [hex::decode("a4000101").unwrap(), vec![0x50], vec![7; 16], hex::decode("020003").unwrap()];
+            let payload = [payload.concat(), hex::decode(result).unwrap()].concat();
+            assert_eq!(Reply::decode(&payload).unwrap().result, None, "{result}");
         }
     }
 

@@ -37,6 +37,13 @@ pub fn root(leaves: &[Leaf]) -> Hash {
     Hash(level[0])
 }
 
+/// The nodes of a level of the tree, from left to right; level 0 are the leaves. Each is the root of a run of its own.
+#[must_use]
+pub fn nodes(leaves: &[Leaf], level: u8) -> Vec<Hash> {
+    let width = 1usize.checked_shl(level.into()).unwrap_or(usize::MAX);
+    leaves.chunks(width).map(root).collect()
+}
+
 /// The path that proves that the leaf at `index` is in the tree over `leaves`: the siblings from the bottom up
 /// (RFC 9162, section 2.1.3.1). Nothing if there is no such leaf.
 #[must_use]
@@ -123,6 +130,25 @@ mod tests {
                 assert!(verify_inclusion(leaves[index], index as u64, count as u64, &path, root));
             }
         }
+    }
+
+    #[test]
+    fn each_level_is_made_of_the_one_below() {
+        for count in 1..40 {
+            let leaves = leaves(count);
+            let mut below: Vec<Hash> = leaves.iter().map(|leaf| Hash(leaf.0)).collect();
+            for level in 0..64 {
+                assert_eq!(nodes(&leaves, level), below, "{count} {level}");
+                let pair = |pair: &[Hash]| if let [l, r] = pair { Hash(node(&l.0, &r.0)) } else { pair[0] };
+                below = below.chunks(2).map(pair).collect();
+            }
+            assert_eq!(below, [root(&leaves)]);
+            // A node is the root over its own leaves.
+            for (at, node) in nodes(&leaves, 3).into_iter().enumerate() {
+                assert_eq!(node, root(&leaves[at * 8..count.min(at * 8 + 8)]));
+            }
+        }
+        assert_eq!(nodes(&[], 0), []);
     }
 
     proptest! {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use vitro_proof::account::Range;
-use vitro_proof::command::{Action, Command, Reply, status};
+use vitro_proof::command::{Action, Command, Outcome, Reply, status};
 use vitro_proof::crypto::sha256;
 use vitro_proof::{Account, BlockNumber, CommandNumber, Envelope, Hash, ReplyNumber};
 
@@ -56,6 +56,8 @@ fn commands() -> Vec<Value> {
             json!(["2018-10-14", 4, Hash([8; 32])]),
         ),
         ("an action of a later version", Action::Unknown("dance".into()), Value::Null),
+        ("subtree", Action::Subtree { first: 1440, count: 1440, level: 5 }, json!([1440, 1440, 5])),
+        ("seal", Action::Seal, Value::Null),
     ];
     let of = |(at, (name, action, arguments)): (usize, (&str, Action, Value))| {
         let command = Command { thing: thing(), id: [at as u8; 16], expires: 1_539_590_400, action };
@@ -72,20 +74,28 @@ fn commands() -> Vec<Value> {
 
 fn replies() -> Vec<Value> {
     let cases = [
-        ("backfilled", status::DONE, Some(4)),
+        ("backfilled", status::DONE, Some(Outcome::Count(4))),
         ("settled", status::DONE, None),
         ("nothing there", status::FAILED, None),
         ("unknown action", status::UNSUPPORTED, None),
         ("too late", status::EXPIRED, None),
+        ("subtree", status::DONE, Some(Outcome::Nodes(vec![Hash([1; 32]), Hash([2; 32]), Hash([3; 32])]))),
+        ("sealed", status::DONE, Some(Outcome::Sealed { block: BlockNumber(4), hash: Hash([8; 32]) })),
     ];
-    let of = |(at, (name, status, result)): (usize, (&str, u64, Option<u64>))| {
+    let of = |(at, (name, status, result)): (usize, (&str, u64, Option<Outcome>))| {
+        let told = match &result {
+            None => Value::Null,
+            Some(Outcome::Count(count)) => json!(count),
+            Some(Outcome::Nodes(nodes)) => json!(nodes),
+            Some(Outcome::Sealed { block, hash }) => json!([block, hash]),
+        };
         let reply = Reply { command: [7; 16], status, result };
         let bytes = reply.seal(ReplyNumber(at as u64), &thing(), &signer("dev-1")).unwrap();
         let payload = Envelope::parse(&bytes).unwrap().payload().to_vec();
         assert_eq!(Reply::decode(&payload).unwrap(), reply);
         json!({
             "name": name, "envelope": hex::encode(&bytes), "payload": hex::encode(payload), "number": at,
-            "command": hex::encode(reply.command), "status": status, "result": result,
+            "command": hex::encode(reply.command), "status": status, "result": told,
         })
     };
     cases.into_iter().enumerate().map(of).collect()
