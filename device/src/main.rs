@@ -160,7 +160,7 @@ impl RunArguments {
                 let source = Source { recording, sensors: self.sensors, recorded_day: self.recorded_day };
                 Input::Recording(source.read()?)
             }
-            None if self.stdin => Input::Lines(Box::new(tokio::io::stdin())),
+            None if self.stdin => Input::Lines(vitro_device::input::lines::standard_input()?),
             None => Input::Modbus,
         })
     }
@@ -207,13 +207,10 @@ fn carry_out(arguments: Arguments) -> Result<ExitCode, DeviceError> {
         },
         Command::Key(command) => key(&folder, &command),
         Command::Run(arguments) => {
-            let runtime = runtime()?;
-            let ended = runtime.block_on(async {
+            let ended = runtime()?.block_on(async {
                 let (input, stop) = (arguments.input()?, signals()?);
                 vitro_device::run::run(folder, input, Arc::new(SystemClock), stop).await
             });
-            // Standard input may be waited for, and would keep the process.
-            runtime.shutdown_background();
             match ended? {
                 Some(counts) => print(&counts),
                 None => Ok(ExitCode::SUCCESS),

@@ -4,7 +4,6 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::AsyncRead;
 use tokio::sync::{mpsc, watch};
 use vitro_proof::{LocalDay, UnixMillis};
 
@@ -12,7 +11,7 @@ use crate::agent::Agent;
 use crate::clock::{Clock, Guard};
 use crate::config::{DeviceFolder, Sampling};
 use crate::error::DeviceError;
-use crate::input::lines::{self, Counts, refuse};
+use crate::input::lines::{self, Counts, Pieces, refuse};
 use crate::input::live::{Polled, poll};
 use crate::input::modbus::Meter;
 use crate::input::{Event, Input};
@@ -68,7 +67,7 @@ pub async fn run(
 /// An input that fits the device.
 enum Source {
     Polled(Polled),
-    Lines(Box<dyn AsyncRead + Send + Unpin>),
+    Lines(Pieces),
 }
 
 impl Source {

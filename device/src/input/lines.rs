@@ -1,17 +1,16 @@
 //! Lines of JSON: whatever reads the sensors writes what it measured, a line a measurement.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::io::{self, Read};
 use std::time::Duration;
 
-use serde::de::{Deserializer, MapAccess, Visitor};
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use serde::Serialize;
 use tokio::sync::mpsc;
 use vitro_proof::senml::Reading;
 use vitro_proof::{DayBounds, Decimal, LocalDay, SensorTable, UnixMillis};
 
+use super::json::members;
 use super::{Event, fits};
 use crate::clock::Guard;
 use crate::error::DeviceError;
@@ -38,63 +37,36 @@ pub struct Counts {
     pub refused: u64,
 }
 
-/// A line as it is written.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Written {
-    time: Option<String>,
-    values: Values,
-}
-
-/// The values by sensor, each as it stands: a number never goes through a double.
-struct Values(BTreeMap<String, Box<RawValue>>);
-
-impl<'de> Deserialize<'de> for Values {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Each;
-        impl<'de> Visitor<'de> for Each {
-            type Value = Values;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object of sensors and their values")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut values = BTreeMap::new();
-                while let Some((name, value)) = map.next_entry::<String, Box<RawValue>>()? {
-                    if values.contains_key(&name) {
-                        return Err(serde::de::Error::custom(format!("{name:?} stands twice")));
-                    }
-                    values.insert(name, value);
-                }
-                Ok(Values(values))
-            }
-        }
-        deserializer.deserialize_map(Each)
-    }
-}
-
 /// What a line says: a reading a sensor that it names, in the table's order. A line without a time is of now.
 ///
 /// # Errors
 /// What is wrong with it.
 pub fn parse(line: &str, table: &SensorTable, now: UnixMillis) -> Result<Sample, String> {
-    let written: Written = serde_json::from_str(line).map_err(|e| e.to_string())?;
-    let time = match &written.time {
-        Some(text) => UnixMillis(parse_time(text)?.1),
+    let (mut time, mut written) = (None, None);
+    for (name, raw) in members(line)? {
+        match name.as_str() {
+            "time" => time = Some(raw),
+            "values" => written = Some(raw),
+            _ => return Err(format!("unknown member {name:?}; `time` and `values` are known")),
+        }
+    }
+    let time = match time {
+        Some(raw) => {
+            let text: String = serde_json::from_str(raw).map_err(|_| format!("time: {raw} is no text"))?;
+            UnixMillis(parse_time(&text)?.1)
+        }
         None => now,
     };
-    let ahead = i64::try_from(AHEAD.as_millis()).unwrap_or(i64::MAX);
-    if time.0 - ahead > now.0 {
-        return Err(format!("{} is ahead of the clock", written.time.unwrap_or_default()));
-    }
-    if written.values.0.is_empty() {
-        return Err("it says nothing".into());
+    if time.0.saturating_sub(millis(AHEAD)) > now.0 {
+        return Err("its time is ahead of the clock".into());
     }
     let mut values = BTreeMap::new();
-    for (name, raw) in &written.values.0 {
-        let at = table.position(name).ok_or_else(|| format!("{name:?} is not in the sensor table"))?;
-        values.insert(at, value(raw.get()).map_err(|why| format!("{name}: {why}"))?);
+    for (name, raw) in members(written.ok_or("there are no `values`")?)? {
+        let at = table.position(&name).ok_or_else(|| format!("{name:?} is not in the sensor table"))?;
+        values.insert(at, value(raw).map_err(|why| format!("{name}: {why}"))?);
+    }
+    if values.is_empty() {
+        return Err("it says nothing".into());
     }
     let readings = values
         .into_iter()
@@ -102,6 +74,10 @@ pub fn parse(line: &str, table: &SensorTable, now: UnixMillis) -> Result<Sample,
         .map(|(sensor, value)| Reading { sensor: sensor.name.clone(), unit: sensor.unit.clone(), value })
         .collect();
     Ok(Sample { time, readings })
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// A number, a number as text, or null for missing.
@@ -120,18 +96,48 @@ fn value(raw: &str) -> Result<Option<Decimal>, String> {
     }
 }
 
-/// Reads lines and remembers where it is, so that waiting for one can be given up and taken up again.
-pub struct Lines<R> {
-    reader: BufReader<R>,
+/// Bytes as they come, in pieces of any size. What is not taken yet holds back whoever writes them.
+pub type Pieces = mpsc::Receiver<io::Result<Vec<u8>>>;
+
+/// Reads standard input in a thread of its own, since waiting for it cannot be given up.
+///
+/// # Errors
+/// [`DeviceError::Connection`] if there is no thread to be had.
+pub fn standard_input() -> Result<Pieces, DeviceError> {
+    let (pieces, taken) = mpsc::channel(4);
+    let read = move || {
+        let mut input = io::stdin().lock();
+        let mut buffer = vec![0; 16 * 1024];
+        loop {
+            let piece = match input.read(&mut buffer) {
+                Ok(0) => return,
+                Ok(length) => Ok(buffer.get(..length).unwrap_or_default().to_vec()),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) => Err(e),
+            };
+            if piece.is_err() | pieces.blocking_send(piece).is_err() {
+                return;
+            }
+        }
+    };
+    std::thread::Builder::new().name("input".into()).spawn(read).map_err(DeviceError::Connection)?;
+    Ok(taken)
+}
+
+/// Makes lines of pieces and remembers where it is, so that waiting for one can be given up and taken up again.
+pub struct Lines {
+    pieces: Pieces,
+    piece: VecDeque<u8>,
     line: Vec<u8>,
     too_long: bool,
     number: u64,
 }
 
-impl<R: AsyncRead + Unpin> Lines<R> {
+impl Lines {
     /// Reads from here on.
-    pub fn new(reader: R) -> Self {
-        Self { reader: BufReader::new(reader), line: Vec::new(), too_long: false, number: 0 }
+    #[must_use]
+    pub fn new(pieces: Pieces) -> Self {
+        Self { pieces, piece: VecDeque::new(), line: Vec::new(), too_long: false, number: 0 }
     }
 
     /// The next line that is not empty, with its number; nothing at the end.
@@ -140,36 +146,42 @@ impl<R: AsyncRead + Unpin> Lines<R> {
     /// [`DeviceError::Connection`] if the input breaks.
     pub async fn next(&mut self) -> Result<Option<(u64, Result<String, String>)>, DeviceError> {
         loop {
-            let found = self.reader.fill_buf().await.map_err(DeviceError::Connection)?;
-            let end = found.iter().position(|byte| *byte == b'\n');
-            let (part, taken, over) = match end {
-                Some(end) => (found.get(..end).unwrap_or_default(), end + 1, true),
-                None => (found, found.len(), found.is_empty()),
-            };
-            let last = found.is_empty();
-            if self.line.len() + part.len() > MAX_LINE {
-                self.too_long = true;
-            } else {
-                self.line.extend(part);
+            if self.piece.is_empty() {
+                match self.pieces.recv().await {
+                    Some(piece) => self.piece = piece.map_err(DeviceError::Connection)?.into(),
+                    // The last line may lack its end.
+                    None if self.line.is_empty() && !self.too_long => return Ok(None),
+                    None => {
+                        if let Some(line) = self.end_of_line() {
+                            return Ok(Some(line));
+                        }
+                    }
+                }
             }
-            self.reader.consume(taken);
-            if !over {
-                continue;
-            }
-            let (line, too_long) = (std::mem::take(&mut self.line), std::mem::take(&mut self.too_long));
-            if last && line.is_empty() && !too_long {
-                return Ok(None);
-            }
-            self.number += 1;
-            if too_long {
-                return Ok(Some((self.number, Err(format!("it is longer than {MAX_LINE} bytes")))));
-            }
-            match String::from_utf8(line) {
-                Ok(text) if text.trim().is_empty() => {}
-                Ok(text) => return Ok(Some((self.number, Ok(text)))),
-                Err(_) => return Ok(Some((self.number, Err("it is no UTF-8".into())))),
+            while let Some(byte) = self.piece.pop_front() {
+                if byte == b'\n' {
+                    if let Some(line) = self.end_of_line() {
+                        return Ok(Some(line));
+                    }
+                } else if self.line.len() < MAX_LINE {
+                    self.line.push(byte);
+                } else {
+                    self.too_long = true;
+                }
             }
         }
+    }
+
+    fn end_of_line(&mut self) -> Option<(u64, Result<String, String>)> {
+        let (line, too_long) = (std::mem::take(&mut self.line), std::mem::take(&mut self.too_long));
+        self.number += 1;
+        let text = match String::from_utf8(line) {
+            _ if too_long => Err(format!("it is longer than {MAX_LINE} bytes")),
+            Ok(text) if text.trim().is_empty() => return None,
+            Ok(text) => Ok(text),
+            Err(_) => Err("it is no UTF-8".into()),
+        };
+        Some((self.number, text))
     }
 }
 
@@ -177,18 +189,18 @@ impl<R: AsyncRead + Unpin> Lines<R> {
 ///
 /// # Errors
 /// [`DeviceError`] if the input breaks, or for a zone that the tz database does not have.
-pub async fn follow<R: AsyncRead + Unpin>(
-    reader: R,
+pub async fn follow(
+    pieces: Pieces,
     shared: &Shared,
     guard: &mut Guard,
     events: &mpsc::Sender<Event>,
     counts: &mut Counts,
 ) -> Result<(), DeviceError> {
     let (zone, table) = (shared.agent().zone().clone(), shared.agent().table().clone());
-    let mut lines = Lines::new(reader);
+    let mut lines = Lines::new(pieces);
     let now = guard.ready(None).await;
     let mut day = LocalDay::at(&zone, now)?;
-    let grace = i64::try_from(GRACE.as_millis()).unwrap_or(0);
+    let grace = millis(GRACE);
     // Days that passed while the agent was away wait a little for lines that come late.
     let mut event = Event::Before(day);
     let mut due = UnixMillis(now.0 + grace);
@@ -282,10 +294,10 @@ mod tests {
     fn what_is_wrong_is_told() {
         for (line, told) in [
             ("", "EOF"),
-            ("{}", "missing field `values`"),
+            ("{}", "there are no `values`"),
             (r#"{"values": {}}"#, "it says nothing"),
-            (r#"{"values": [1]}"#, "an object of sensors"),
-            (r#"{"values": {"energy": 1}, "vlaues": {}}"#, "unknown field `vlaues`"),
+            (r#"{"values": [1]}"#, "it is no object"),
+            (r#"{"values": {"energy": 1}, "vlaues": {}}"#, "unknown member \"vlaues\""),
             (r#"{"values": {"water": 1}}"#, "\"water\" is not in the sensor table"),
             (r#"{"values": {"energy": 1, "energy": 2}}"#, "\"energy\" stands twice"),
             (r#"{"values": {"energy": true}}"#, "energy: true is no number"),
@@ -297,7 +309,7 @@ mod tests {
             (r#"{"values": {"energy": 1e999}}"#, "63 bits"),
             (r#"{"values": {"energy": 1e9999}}"#, "is no number"),
             (r#"{"time": "yesterday", "values": {"energy": 1}}"#, "is no RFC 3339 time"),
-            (r#"{"time": 1795330800, "values": {"energy": 1}}"#, "invalid type"),
+            (r#"{"time": 1795330800, "values": {"energy": 1}}"#, "1795330800 is no text"),
             (r#"{"time": "2126-11-22T00:00:00Z", "values": {"energy": 1}}"#, "is ahead of the clock"),
             (r#"{"values": {"energy": 1}} {"values": {"energy": 2}}"#, "trailing characters"),
         ] {
@@ -307,7 +319,15 @@ mod tests {
     }
 
     async fn all(input: &[u8]) -> Vec<(u64, Result<String, String>)> {
-        let mut lines = Lines::new(input);
+        let (sender, pieces) = mpsc::channel(1);
+        let input = input.to_vec();
+        tokio::spawn(async move {
+            // Pieces end anywhere.
+            for piece in input.chunks(7) {
+                sender.send(Ok(piece.to_vec())).await.unwrap();
+            }
+        });
+        let mut lines = Lines::new(pieces);
         let mut found = Vec::new();
         while let Some(line) = lines.next().await.unwrap() {
             found.push(line);

@@ -1,11 +1,11 @@
 //! Where readings come from: a recording, lines of JSON, registers of a meter. Each source says what was measured and which days are over;
 //! [`crate::run`] signs it in that order.
 
+mod json;
 pub mod lines;
 pub mod live;
 pub mod modbus;
 
-use tokio::io::AsyncRead;
 use vitro_proof::{Decimal, LocalDay};
 
 use crate::recording::{RecordedDay, Sample};
@@ -31,7 +31,7 @@ pub enum Input {
     /// Every day shows what was recorded at the same time of the wall clock.
     Recording(RecordedDay),
     /// Lines of JSON, as on standard input.
-    Lines(Box<dyn AsyncRead + Send + Unpin>),
+    Lines(lines::Pieces),
     /// The registers that `device.toml` describes.
     Modbus,
 }
