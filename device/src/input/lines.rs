@@ -259,7 +259,10 @@ mod tests {
         serde_json::from_str(table).unwrap()
     }
 
-    fn read(line: &str) -> Result<(i64, Vec<(String, Option<String>)>), String> {
+    /// Milliseconds from now on, and a value a sensor.
+    type Said = (i64, Vec<(String, Option<String>)>);
+
+    fn read(line: &str) -> Result<Said, String> {
         let sample = parse(line, &table(), NOW)?;
         let of = |reading: Reading| (reading.sensor.to_string(), reading.value.map(|value| value.to_string()));
         Ok((sample.time.0 - NOW.0, sample.readings.into_iter().map(of).collect()))
