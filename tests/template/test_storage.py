@@ -7,6 +7,9 @@ from template.model import Template
 KEYS = {
     "ReadingsTable": [("device", "S", "HASH"), ("key", "B", "RANGE")],
     "DevicesTable": [("device", "S", "HASH")],
+    "IdentitiesTable": [("identity", "S", "HASH")],
+    "ManifestTable": [("thing", "S", "HASH")],
+    "TrustTable": [("authority", "S", "HASH")],
     "DaysTable": [("device", "S", "HASH"), ("day", "S", "RANGE")],
     "ParkedTable": [("reason", "S", "HASH"), ("id", "S", "RANGE")],
 }
@@ -39,6 +42,12 @@ def test_silent_devices_are_found_by_a_sparse_index(template: Template) -> None:
     (index,) = template.of_type("AWS::DynamoDB::Table")["DevicesTable"]["GlobalSecondaryIndexes"]
     assert index["IndexName"] == "liveness"
     assert [key["AttributeName"] for key in index["KeySchema"]] == ["live_shard", "mark_received"]
+
+
+def test_certificates_are_found_by_a_sparse_index(template: Template) -> None:
+    (index,) = template.of_type("AWS::DynamoDB::Table")["IdentitiesTable"]["GlobalSecondaryIndexes"]
+    assert index["IndexName"] == "issuer"
+    assert [key["AttributeName"] for key in index["KeySchema"]] == ["issuer"]
 
 
 def test_the_archive_cannot_be_overwritten(template: Template) -> None:

@@ -59,7 +59,7 @@ def _buckets(info: StackInfo, ids: dict[str, str], parameters: dict[str, str]) -
 
 def _tables(info: StackInfo, ids: dict[str, str]) -> None:
     dynamodb = aws.client(info, "dynamodb")
-    for table in ("ReadingsTable", "DevicesTable", "DaysTable", "ParkedTable"):
+    for table in (name for name in ids if name.endswith("Table")):
         dynamodb.update_continuous_backups(
             TableName=ids[table],
             PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True},

@@ -86,6 +86,8 @@ fn device() -> Device {
         public_key: SoftwareSigner::from_scalar(&[7; 32]).unwrap().public_key(),
         certificate: "PEM".into(),
         certificate_id: "ab12".into(),
+        certificate_ids: ["ab12".into()].into(),
+        enrolled_at: None,
         metering_point: "mp-1".into(),
         zone: "Etc/UTC".parse().unwrap(),
         shard: "north".into(),
@@ -162,7 +164,8 @@ async fn a_renewed_certificate_connects_and_the_revoked_one_never_does() {
     world.suspend(Cause::CertificateRevoked).await;
     assert!(world.handle("dev-1").await.0);
     assert_eq!(world.certificates.get("ab12"), Some(State::Revoked));
-    world.devices.put(Device { certificate_id: "cd34".into(), ..world.device().await });
+    let certificate_ids = ["ab12".into(), "cd34".into()].into();
+    world.devices.put(Device { certificate_id: "cd34".into(), certificate_ids, ..world.device().await });
     world.certificates.set("cd34", Some(State::Active));
     assert!(world.handle("dev-1").await.0);
     assert_eq!(world.certificates.get("cd34"), Some(State::Inactive), "it is suspended still");

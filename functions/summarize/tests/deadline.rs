@@ -40,6 +40,8 @@ fn device(index: u32) -> Device {
         public_key: signer().public_key(),
         certificate: String::new(),
         certificate_id: "cert".into(),
+        certificate_ids: ["cert".into()].into(),
+        enrolled_at: None,
         metering_point: "mp".into(),
         zone: "Europe/Warsaw".parse().unwrap(),
         shard: "north".into(),

@@ -7,6 +7,7 @@
 
 mod channel;
 mod client;
+mod entry;
 mod error;
 #[cfg(any(test, feature = "memory"))]
 pub mod memory;
@@ -14,5 +15,6 @@ mod secret;
 
 pub use channel::Channel;
 pub use client::{Client, Published};
+pub use entry::device_entry;
 pub use error::ClientError;
 pub use secret::SecretLedger;

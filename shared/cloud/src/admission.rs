@@ -26,8 +26,8 @@ pub enum Refusal {
         /// What it is, cut at 80 characters.
         found: String,
     },
-    /// The connection was authenticated by another certificate than the registered one.
-    #[error("the connection's certificate is not the registered one")]
+    /// The connection was authenticated by another certificate than the registered ones.
+    #[error("the connection's certificate is not a registered one of the device")]
     OtherCertificate,
     /// The device is suspended.
     #[error("the device is suspended")]
@@ -103,7 +103,7 @@ pub fn identify<'d>(event: &RuleEvent, header: &Header, device: Option<&'d Devic
     if client != event.thing {
         return Err(other("client id", client));
     }
-    if event.principal.as_deref() != Some(device.certificate_id.as_str()) {
+    if !event.principal.as_deref().is_some_and(|principal| device.may_connect_by(principal)) {
         return Err(Refusal::OtherCertificate);
     }
     match device.status {
@@ -143,12 +143,17 @@ mod tests {
 
     #[test]
     fn topic_envelope_and_connection_name_one_active_device() {
-        let device = device();
+        let device = Device { certificate_ids: ["ab12".into(), "ef56".into()].into(), ..device() };
         let good = event("dev-1", Some("dev-1"), Some("ab12"));
         let of = |event: &RuleEvent, kid: &str, device: Option<&Device>| {
             identify(event, &header(kid), device).map(|device| device.id.clone()).map_err(|refusal| refusal.reason())
         };
         assert_eq!(of(&good, "dev-1", Some(&device)), Ok(device.id.clone()));
+        let renewed = event("dev-1", Some("dev-1"), Some("ef56"));
+        assert_eq!(of(&renewed, "dev-1", Some(&device)), Ok(device.id.clone()), "each of its certificates is good");
+        let revoked = Device { revoked_certificates: ["ef56".into()].into(), ..device.clone() };
+        assert_eq!(of(&renewed, "dev-1", Some(&revoked)), Err("other_certificate"));
+        assert_eq!(of(&good, "dev-1", Some(&revoked)), Ok(device.id.clone()), "a renewed device goes on");
         assert_eq!(of(&good, "dev-1", None), Err("unknown_device"));
         assert_eq!(of(&event("dev-2", Some("dev-2"), Some("ab12")), "dev-2", Some(&device)), Err("unknown_device"));
         assert_eq!(of(&good, "dev-2", Some(&device)), Err("other_device"));

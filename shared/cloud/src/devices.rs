@@ -15,6 +15,7 @@ use vitro_proof::{
     BlockNumber, DeviceId, Hash, ProofError, PublicKey, SensorTable, SequenceNumber, UnixMillis, ZoneName,
 };
 
+pub(crate) use entry::write as write_entry;
 pub use standing::{Cause, StatusChange, Suspension};
 pub use status::StatusStore;
 pub use table::{Devices, Registered};
@@ -117,10 +118,16 @@ pub struct Device {
     pub revoked_certificates: BTreeSet<String>,
     /// Its key.
     pub public_key: PublicKey,
-    /// Its certificate in PEM.
+    /// Its newest certificate in PEM.
     pub certificate: String,
     /// The certificate's id in AWS IoT, which the rule gives as principal.
     pub certificate_id: String,
+    /// The ids of all certificates by which it may connect, the newest included: a renewed device uses the old one until it has the
+    /// new one.
+    pub certificate_ids: BTreeSet<String>,
+    /// Since when it is believed: its first certificate's beginning, at the latest its registration. Nothing in entries that were
+    /// written before there was such an instant.
+    pub enrolled_at: Option<UnixMillis>,
     /// The metering point that it serves.
     pub metering_point: String,
     /// The zone of the site's calendar.
@@ -152,6 +159,12 @@ impl Device {
     #[must_use]
     pub fn sensor_table_version(&self, version: u64) -> Option<&SensorTable> {
         self.sensor_tables.iter().find(|table| table.version() == version)
+    }
+
+    /// Whether a connection may be authenticated by this certificate.
+    #[must_use]
+    pub fn may_connect_by(&self, certificate_id: &str) -> bool {
+        self.certificate_ids.contains(certificate_id) && !self.revoked_certificates.contains(certificate_id)
     }
 
     /// Whether the number belongs to a day that is closed.

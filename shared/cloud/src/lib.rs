@@ -17,8 +17,10 @@ pub mod config;
 pub mod days;
 pub mod devices;
 mod error;
+pub mod identities;
 pub mod item;
 pub mod logging;
+pub mod manifest;
 #[cfg(feature = "memory")]
 pub mod memory;
 pub mod metrics;
@@ -30,6 +32,7 @@ pub mod rule_event;
 pub mod secrets;
 pub mod sources;
 pub mod summaries;
+pub mod trust;
 
 pub use clock::Clock;
 pub use error::CloudError;

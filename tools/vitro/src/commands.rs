@@ -5,6 +5,7 @@ pub mod command_key;
 pub mod days;
 pub mod device;
 pub mod ledger;
+pub mod manifest;
 pub mod quarantine;
 pub mod readings;
 
@@ -30,6 +31,7 @@ pub async fn run(cli: Cli, out: &mut dyn Write) -> Result<(), CliError> {
             ca::register(&args, &crate::session::aws(&global).await?, now, out).await
         }
         Command::Device(command) => device::run(command, &Session::open(&global).await?, now, out).await,
+        Command::Manifest(command) => manifest::run(&command, &Session::open(&global).await?, now, out).await,
         Command::Readings(args) => readings::run(&args, &Session::open(&global).await?, out).await,
         Command::Days(args) => days::list(&args, &Session::open(&global).await?, out).await,
         Command::Day(args) => days::show(&args, &Session::open(&global).await?, out).await,

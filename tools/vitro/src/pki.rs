@@ -8,7 +8,7 @@ use rcgen::{
 };
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
-use vitro_proof::{DeviceId, PublicKey};
+use vitro_proof::{DeviceId, Hash, PublicKey};
 use x509_parser::prelude::{FromDer, X509Certificate};
 use zeroize::Zeroizing;
 
@@ -189,6 +189,8 @@ pub struct CertificateFacts {
     pub validity: Validity,
     /// The subject's public key.
     pub public_key: PublicKey,
+    /// SHA-256 of the subject's SubjectPublicKeyInfo, by which an issuer is known whatever certificate it has.
+    pub key_hash: Hash,
 }
 
 /// Reads one certificate in PEM.
@@ -215,6 +217,7 @@ pub fn read_certificate(pem: &str) -> Result<CertificateFacts, CliError> {
             not_after: certificate.validity().not_after.timestamp(),
         },
         public_key: PublicKey::from_sec1(&certificate.public_key().subject_public_key.data)?,
+        key_hash: Hash(Sha256::digest(certificate.public_key().raw).into()),
     })
 }
 

@@ -5,6 +5,8 @@ use vitro_cloud::archive::S3Archive;
 use vitro_cloud::config::StackName;
 use vitro_cloud::days::DynamoDays;
 use vitro_cloud::devices::{Device, Devices};
+use vitro_cloud::identities::Identities;
+use vitro_cloud::manifest::Manifest;
 use vitro_cloud::parked::ParkedTable;
 use vitro_cloud::queue::{QueueUrls, SqsOutbox};
 use vitro_cloud::readings::Readings;
@@ -45,6 +47,18 @@ impl Session {
     #[must_use]
     pub fn devices(&self) -> Devices {
         Devices::new(self.dynamodb(), self.stack.resource("devices"))
+    }
+
+    /// The registry with its identities: what devices are registered by.
+    #[must_use]
+    pub fn identities(&self) -> Identities {
+        Identities::new(self.dynamodb(), self.stack.resource("devices"), self.stack.resource("identities"))
+    }
+
+    /// What the customer expects.
+    #[must_use]
+    pub fn manifest(&self) -> Manifest {
+        Manifest::new(self.dynamodb(), self.stack.resource("manifest"))
     }
 
     /// A registered device.

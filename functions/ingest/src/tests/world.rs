@@ -38,6 +38,8 @@ pub(super) fn device(name: &str) -> Device {
         public_key: signer(name).public_key(),
         certificate: String::new(),
         certificate_id: format!("cert-{name}"),
+        certificate_ids: [format!("cert-{name}")].into(),
+        enrolled_at: None,
         metering_point: format!("mp-{name}"),
         zone: "Etc/GMT+7".parse().unwrap(),
         shard: "north".into(),

@@ -62,6 +62,8 @@ pub fn device() -> Device {
         public_key: signer().public_key(),
         certificate: String::new(),
         certificate_id: "cert-1".into(),
+        certificate_ids: ["cert-1".into()].into(),
+        enrolled_at: None,
         metering_point: "mp-1".into(),
         zone: zone(),
         shard: "north".into(),

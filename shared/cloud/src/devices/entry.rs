@@ -1,5 +1,7 @@
 //! A registry entry as an item of the table.
 
+use std::collections::BTreeSet;
+
 use vitro_proof::{BlockNumber, Hash, PublicKey, SensorTable, SequenceNumber, UnixMillis};
 
 use super::{Device, Head, Mark, Status, gap_shard, live_shard};
@@ -12,7 +14,7 @@ pub(super) fn tables_to_json(tables: &[SensorTable]) -> Result<String, CloudErro
 }
 
 /// The whole entry as an item.
-pub(super) fn write(device: &Device) -> Result<Item, CloudError> {
+pub(crate) fn write(device: &Device) -> Result<Item, CloudError> {
     let mut item = Item::new();
     let mut set = |name: &str, value| item.insert(name.to_owned(), value);
     set("device", s(&device.id));
@@ -20,6 +22,7 @@ pub(super) fn write(device: &Device) -> Result<Item, CloudError> {
     set("public_key", b(device.public_key.as_bytes().as_slice()));
     set("certificate", s(&device.certificate));
     set("certificate_id", s(&device.certificate_id));
+    set("certificate_ids", ss(all_certificates(&device.certificate_id, device.certificate_ids.clone())));
     set("metering_point", s(&device.metering_point));
     set("zone", s(&device.zone));
     set("shard", s(&device.shard));
@@ -27,6 +30,9 @@ pub(super) fn write(device: &Device) -> Result<Item, CloudError> {
     if device.status == Status::Active {
         let shard = if device.gap_since.is_none() { live_shard(&device.id) } else { gap_shard(&device.id) };
         set("live_shard", n(shard));
+    }
+    if let Some(at) = device.enrolled_at {
+        set("enrolled_at", n(at.0));
     }
     if let Some(at) = device.suspended_at {
         set("suspended_at", n(at.0));
@@ -66,6 +72,12 @@ pub(super) fn write(device: &Device) -> Result<Item, CloudError> {
     Ok(item)
 }
 
+/// The set always holds the newest; entries of before the set have that alone.
+fn all_certificates(newest: &str, mut ids: BTreeSet<String>) -> BTreeSet<String> {
+    ids.insert(newest.to_owned());
+    ids
+}
+
 /// Reads an entry.
 pub(super) fn read(item: &Item) -> Result<Device, CloudError> {
     let r = Reader::new("a registry entry", item);
@@ -88,6 +100,8 @@ pub(super) fn read(item: &Item) -> Result<Device, CloudError> {
         public_key: PublicKey::from_sec1(r.bytes("public_key")?).map_err(|error| r.bad("public_key", error))?,
         certificate: r.text("certificate")?.to_owned(),
         certificate_id: r.text("certificate_id")?.to_owned(),
+        certificate_ids: all_certificates(r.text("certificate_id")?, r.texts("certificate_ids")?),
+        enrolled_at: millis("enrolled_at")?,
         metering_point: r.text("metering_point")?.to_owned(),
         zone: r.parsed("zone")?,
         shard: r.text("shard")?.to_owned(),
@@ -145,6 +159,8 @@ pub(super) mod tests {
             public_key: SoftwareSigner::from_scalar(&[7; 32]).unwrap().public_key(),
             certificate: "-----BEGIN CERTIFICATE-----\n".into(),
             certificate_id: "ab12".into(),
+            certificate_ids: BTreeSet::from(["ab12".into()]),
+            enrolled_at: None,
             metering_point: "mp-1".into(),
             zone: "Etc/GMT+7".parse().unwrap(),
             shard: "north".into(),
@@ -174,6 +190,14 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn the_newest_certificate_is_one_of_all() {
+        let mut item = write(&Device { certificate_ids: BTreeSet::new(), ..device() }).unwrap();
+        assert_eq!(read(&item).unwrap(), device());
+        item.remove("certificate_ids");
+        assert_eq!(read(&item).unwrap(), device(), "an entry of before there was a set");
+    }
+
+    #[test]
     fn only_active_devices_are_in_the_index() {
         assert_eq!(write(&device()).unwrap()["live_shard"], n(live_shard(&device().id)));
         let silent = Device { gap_since: Some(UnixMillis(5)), ..device() };
@@ -193,6 +217,8 @@ pub(super) mod tests {
             suspended in proptest::option::of((any::<i64>(), any::<u64>(), proptest::sample::select(Cause::ALL.to_vec()))),
             revisions in any::<(u64, u64)>(),
             revoked in proptest::collection::btree_set("[0-9a-f]{4}", 0..3),
+            older in proptest::collection::btree_set("[0-9a-f]{64}", 0..3),
+            enrolled in proptest::option::of(any::<i64>()),
         ) {
             let device = Device {
                 status: if suspended.is_some() { Status::Suspended } else { Status::Active },
@@ -208,6 +234,8 @@ pub(super) mod tests {
                 head: head.map(|(block, hash)| Head { block: BlockNumber(block), hash: Hash(hash) }),
                 closed_through: closed.map(SequenceNumber),
                 gap_since: gap.map(UnixMillis),
+                certificate_ids: device().certificate_ids.into_iter().chain(older).collect(),
+                enrolled_at: enrolled.map(UnixMillis),
                 ..device()
             };
             prop_assert_eq!(read(&write(&device).unwrap()).unwrap(), device);

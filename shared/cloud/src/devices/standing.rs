@@ -104,7 +104,7 @@ impl Device {
 
     /// The certificates that are registered for it, by their ids in AWS IoT.
     pub fn certificates(&self) -> impl Iterator<Item = &str> {
-        std::iter::once(self.certificate_id.as_str())
+        self.certificate_ids.iter().map(String::as_str)
     }
 
     /// The entry after a suspension; nothing if it changes nothing.

@@ -188,31 +188,6 @@ impl Devices {
         Ok(devices)
     }
 
-    /// Registers a device that was not there before.
-    ///
-    /// # Errors
-    /// [`CloudError::Exists`] if it is there, [`CloudError::Damaged`] if it has no sensor table or a key off the curve.
-    pub async fn register(&self, device: &Device) -> Result<(), CloudError> {
-        let what = || format!("the device {}", device.id);
-        device.sensor_table().map_err(|error| CloudError::damaged(what(), error))?;
-        Registered::new(device.clone())?;
-        let put = self
-            .client
-            .put_item()
-            .table_name(&self.table)
-            .set_item(Some(entry::write(device)?))
-            .condition_expression("attribute_not_exists(device)")
-            .send()
-            .await;
-        match put {
-            Ok(_) => Ok(()),
-            Err(error) if error.as_service_error().is_some_and(|e| e.is_conditional_check_failed_exception()) => {
-                Err(CloudError::Exists(what()))
-            }
-            Err(error) => Err(CloudError::service(SERVICE, "PutItem", error)),
-        }
-    }
-
     /// Adds a version of the sensor table. The same version with the same content again changes nothing.
     ///
     /// # Errors

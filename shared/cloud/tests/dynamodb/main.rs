@@ -3,6 +3,7 @@
 // Helpers of tests: a failure there is a failed test.
 #![allow(clippy::unwrap_used)]
 
+mod identities;
 mod server;
 
 use std::collections::BTreeSet;

@@ -22,6 +22,7 @@ use crate::pki::CertificateFacts;
 use crate::session::Session;
 
 pub use folder::{DeviceFiles, Endpoint};
+pub(crate) use sensors::read as read_sensors;
 
 /// A device's certificate ends before its authority's; renewal keeps the key.
 const DEFAULT_DAYS: u32 = 3 * 365;
@@ -168,7 +169,7 @@ async fn new(args: &NewArgs, session: &Session, now: i64, out: &mut dyn Write) -
         None => files.add_certificate(&authority.issue(&files.request()?, &args.thing, validity)?, &authority)?,
     };
     let facts: &CertificateFacts = &certificate.facts;
-    cloud::provision(session, &args.thing, args, &certificate, authority.certificate(), &table).await?;
+    cloud::provision(session, &args.thing, args, &certificate, &authority, &table, now).await?;
     files.write_config(args, session.stack.customer(), &table, &command_key, &endpoint)?;
 
     let made = Made {

@@ -1,18 +1,22 @@
 //! A device in AWS IoT and in the registry. Every step can be repeated.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 
 use aws_sdk_iot::types::{AttributePayload, CertificateStatus, ThingPrincipalType};
 use serde::Serialize;
 use vitro_cloud::devices::{Device, Status};
-use vitro_proof::{DeviceId, SensorTable};
+use vitro_cloud::identities::{CertificateIdentity, NewCertificate};
+use vitro_proof::{DeviceId, SensorTable, UnixMillis};
 
 use super::folder::{DeviceCertificate, Endpoint};
 use super::{BrokerArgs, NewArgs, ShowArgs};
+use crate::authority::Authority;
 use crate::error::CliError;
 use crate::files;
 use crate::instant::show_millis;
 use crate::output;
+use crate::pki;
 use crate::session::Session;
 
 /// Where the device connects to: as the flags say, else the account's own endpoint.
@@ -47,11 +51,13 @@ pub(super) async fn provision(
     thing: &DeviceId,
     args: &NewArgs,
     certificate: &DeviceCertificate,
-    authority: &str,
+    authority: &dyn Authority,
     table: &SensorTable,
+    now: i64,
 ) -> Result<(), CliError> {
     let iot = session.iot();
     let registry = session.devices();
+    let facts = &certificate.facts;
     let entry = Device {
         id: thing.clone(),
         status: Status::Active,
@@ -61,9 +67,11 @@ pub(super) async fn provision(
         status_revision: 0,
         status_applied: 0,
         revoked_certificates: std::collections::BTreeSet::new(),
-        public_key: certificate.facts.public_key,
+        public_key: facts.public_key,
         certificate: certificate.pem.clone(),
-        certificate_id: certificate.facts.id.clone(),
+        certificate_id: facts.id.clone(),
+        certificate_ids: [facts.id.clone()].into(),
+        enrolled_at: Some(UnixMillis(facts.validity.not_before.min(now).saturating_mul(1000))),
         metering_point: args.metering_point.to_string(),
         zone: args.zone.clone(),
         shard: args.shard.to_string(),
@@ -73,13 +81,17 @@ pub(super) async fn provision(
         closed_through: None,
         gap_since: None,
     };
-    // Before anything is changed: a name in use is told at once.
+    // Before anything is changed: a name or a key in use is told at once.
     let known = registry.get(thing).await?;
     if let Some(known) = &known {
         same_device(known, &entry)?;
     }
+    if let Some(holder) = session.identities().holder_of_key(&facts.public_key).await?.filter(|holder| holder != thing)
+    {
+        return Err(CliError::Refused(format!("the key of {thing} is {holder}'s: a key is one device's for ever")));
+    }
     create_thing(&iot, session, thing).await?;
-    let arn = register_certificate(&iot, certificate, authority).await?;
+    let arn = register_certificate(&iot, certificate, authority.certificate()).await?;
     iot.attach_thing_principal()
         .thing_name(thing.as_str())
         .principal(&arn)
@@ -87,9 +99,17 @@ pub(super) async fn provision(
         .send()
         .await
         .map_err(|e| CliError::aws("AttachThingPrincipal", &e))?;
-    match known {
-        None => registry.register(&entry).await?,
-        Some(_) => registry.add_sensor_table(thing, table).await?,
+    let issued = NewCertificate {
+        identity: CertificateIdentity::new(
+            pki::read_certificate(authority.certificate())?.key_hash,
+            facts.serial.parse()?,
+        ),
+        id: facts.id.clone(),
+        pem: certificate.pem.clone(),
+    };
+    session.identities().register(&entry, &issued).await?;
+    if known.is_some() {
+        registry.add_sensor_table(thing, table).await?;
     }
     iot.attach_policy()
         .policy_name(session.stack.resource("device"))
@@ -106,7 +126,7 @@ fn same_device(known: &Device, wanted: &Device) -> Result<(), CliError> {
     if known.public_key != wanted.public_key {
         return refused("key; a new key is a new device, with a new name at the same metering point");
     }
-    if known.certificate_id != wanted.certificate_id {
+    if !known.certificate_ids.contains(&wanted.certificate_id) {
         return refused("certificate");
     }
     if known.metering_point != wanted.metering_point {
@@ -183,6 +203,8 @@ struct Shown<'a> {
     thing: &'a DeviceId,
     status: &'static str,
     certificate_id: &'a str,
+    certificate_ids: &'a BTreeSet<String>,
+    enrolled: Option<String>,
     public_key: String,
     metering_point: &'a str,
     zone: String,
@@ -205,6 +227,8 @@ pub(super) async fn show(args: &ShowArgs, session: &Session, out: &mut dyn Write
         thing: &device.id,
         status: device.status.as_str(),
         certificate_id: &device.certificate_id,
+        certificate_ids: &device.certificate_ids,
+        enrolled: device.enrolled_at.map(|at| show_millis(at.0)),
         public_key: device.public_key.to_string(),
         metering_point: &device.metering_point,
         zone: device.zone.to_string(),
@@ -224,6 +248,7 @@ pub(super) async fn show(args: &ShowArgs, session: &Session, out: &mut dyn Write
         ("device", shown.thing.to_string()),
         ("status", shown.status.to_owned()),
         ("certificate", shown.certificate_id.to_owned()),
+        ("enrolled", or_none(shown.enrolled)),
         ("serves", format!("{} in {}, {}", shown.metering_point, shown.shard, shown.zone)),
         ("sensor table", or_none(device.sensor_tables.last().map(|table| table.version().to_string()))),
         ("newest", or_none(shown.newest_received)),

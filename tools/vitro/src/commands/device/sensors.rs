@@ -12,7 +12,7 @@ use crate::files;
 ///
 /// # Errors
 /// [`CliError::File`], [`CliError::Malformed`].
-pub(super) fn read(path: &Path) -> Result<SensorTable, CliError> {
+pub(crate) fn read(path: &Path) -> Result<SensorTable, CliError> {
     let what = || path.display().to_string();
     let text = files::read(path)?;
     if path.extension().is_some_and(|extension| extension == "json") {

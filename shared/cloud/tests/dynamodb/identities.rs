@@ -1,0 +1,159 @@
+//! Registration: entry and identities in one transaction, and who was there first.
+
+use serde_json::{Value, json};
+use vitro_cloud::CloudError;
+use vitro_cloud::devices::{Device, Status};
+use vitro_cloud::identities::{CertificateIdentity, Identities, NewCertificate, Registration, key_name};
+use vitro_proof::chain::Serial;
+use vitro_proof::crypto::SoftwareSigner;
+use vitro_proof::{Hash, Signer, UnixMillis};
+
+use super::server::{Answer, Server};
+use super::{client, done, thing};
+
+fn device() -> Device {
+    let table = r#"[{"version":1,"sensors":[{"name":"energy","unit":"kWh","kind":"counter","resets_normal":true}]}]"#;
+    Device {
+        id: thing(),
+        status: Status::Active,
+        suspended_at: None,
+        last_good: None,
+        cause: None,
+        status_revision: 0,
+        status_applied: 0,
+        revoked_certificates: std::collections::BTreeSet::new(),
+        public_key: SoftwareSigner::from_scalar(&[7; 32]).unwrap().public_key(),
+        certificate: "first".into(),
+        certificate_id: "c1".into(),
+        certificate_ids: ["c1".into()].into(),
+        enrolled_at: Some(UnixMillis(5)),
+        metering_point: "mp-1".into(),
+        zone: "Etc/UTC".parse().unwrap(),
+        shard: "north".into(),
+        sensor_tables: serde_json::from_str(table).unwrap(),
+        mark: None,
+        head: None,
+        closed_through: None,
+        gap_since: None,
+    }
+}
+
+fn certificate(number: u8) -> NewCertificate {
+    let identity = CertificateIdentity::new(Hash([1; 32]), Serial::from_bytes(&[number]).unwrap());
+    NewCertificate { identity, id: format!("c{number}"), pem: "pem".into() }
+}
+
+fn cancelled(codes: [&str; 3]) -> Answer {
+    let name = "com.amazonaws.dynamodb.v20120810#TransactionCanceledException";
+    let reasons = codes.map(|code| json!({ "Code": code }));
+    Box::new(move |_| (400, json!({ "__type": name, "message": "cancelled", "CancellationReasons": reasons })))
+}
+
+fn nothing() -> Answer {
+    done(json!({}))
+}
+
+fn owner(name: &str, certificate: Option<&str>) -> Answer {
+    let mut item = json!({ "identity": { "S": "x" }, "device": { "S": name } });
+    if let Some(id) = certificate {
+        item["certificate_id"] = json!({ "S": id });
+    }
+    done(json!({ "Item": item }))
+}
+
+fn found(item: &Value) -> Answer {
+    done(json!({ "Item": item }))
+}
+
+async fn register(script: Vec<Answer>, number: u8) -> (Result<Registration, CloudError>, Vec<Value>) {
+    let server = Server::start(script);
+    let identities = Identities::new(client(&server), "devices", "identities");
+    let result = identities.register(&device(), &certificate(number)).await;
+    (result, server.requests())
+}
+
+/// The entry as a registration writes it.
+async fn entry() -> Value {
+    let (_, requests) = register(vec![nothing(), nothing()], 1).await;
+    requests[1]["TransactItems"][0]["Put"]["Item"].clone()
+}
+
+#[tokio::test]
+async fn entry_key_and_certificate_are_written_together() {
+    let (result, requests) = register(vec![nothing(), nothing()], 1).await;
+    assert_eq!(result.unwrap(), Registration::New);
+    let items = requests[1]["TransactItems"].as_array().unwrap();
+    assert_eq!(items.len(), 3);
+    assert_eq!(items[0]["Put"]["TableName"], "devices");
+    assert_eq!(items[0]["Put"]["ConditionExpression"], "attribute_not_exists(device)");
+    assert_eq!(items[0]["Put"]["Item"]["certificate_ids"], json!({ "SS": ["c1"] }));
+    assert_eq!(items[0]["Put"]["Item"]["enrolled_at"], json!({ "N": "5" }));
+    for (item, name) in [(&items[1], key_name(&device().public_key)), (&items[2], certificate(1).identity.name())] {
+        assert_eq!(item["Put"]["Item"]["identity"]["S"], name);
+        assert_eq!(item["Put"]["Item"]["device"]["S"], "dev-1");
+        let condition = item["Put"]["ConditionExpression"].as_str().unwrap();
+        assert!(condition.starts_with("attribute_not_exists(identity) OR "), "{condition}");
+    }
+}
+
+#[tokio::test]
+async fn who_holds_the_key_or_the_certificate_is_named() {
+    let refused = || cancelled(["None", "ConditionalCheckFailed", "None"]);
+    let (result, _) = register(vec![nothing(), refused(), owner("dev-9", None)], 1).await;
+    let error = result.unwrap_err();
+    assert!(matches!(&error, CloudError::Exists(what) if what.contains("dev-9") && what.contains("key")), "{error}");
+    assert!(!error.retryable());
+    let (result, _) = register(vec![nothing(), refused(), nothing(), owner("dev-8", Some("c7"))], 1).await;
+    assert!(matches!(result, Err(CloudError::Exists(what)) if what.contains("dev-8") && what.contains("c7")));
+}
+
+#[tokio::test]
+async fn the_same_again_changes_nothing_and_a_second_certificate_is_a_renewal() {
+    let entry = entry().await;
+    let ours = || vec![found(&entry), owner("dev-1", None), owner("dev-1", Some("c1"))];
+    let (result, requests) = register(ours(), 1).await;
+    assert_eq!((result.unwrap(), requests.len()), (Registration::Known, 3));
+    let (result, requests) = register(vec![found(&entry), nothing()], 2).await;
+    assert_eq!(result.unwrap(), Registration::Renewed);
+    let update = &requests[1]["TransactItems"][0]["Update"];
+    assert_eq!(update["UpdateExpression"], "SET certificate = :pem, certificate_id = :id ADD certificate_ids :ids");
+    assert_eq!(update["ExpressionAttributeValues"][":ids"], json!({ "SS": ["c1", "c2"] }));
+    assert_eq!(update["ExpressionAttributeValues"][":known"], json!({ "S": "c1" }));
+    // An entry of before there were identities gets them, and keeps its newest certificate.
+    let (result, requests) = register(vec![found(&entry), nothing(), nothing()], 1).await;
+    assert_eq!(result.unwrap(), Registration::Renewed);
+    assert_eq!(requests[2]["TransactItems"][0]["Update"]["UpdateExpression"], "ADD certificate_ids :ids");
+}
+
+#[tokio::test]
+async fn another_key_and_a_retired_device_are_refused() {
+    let mut entry = entry().await;
+    entry["status"] = json!({ "S": "retired" });
+    let (result, _) = register(vec![found(&entry)], 2).await;
+    assert!(matches!(result, Err(CloudError::Refused(_))));
+    let other = SoftwareSigner::from_scalar(&[8; 32]).unwrap().public_key();
+    entry["public_key"] = json!({ "B": super::base64(other.as_bytes()) });
+    let (result, requests) = register(vec![found(&entry)], 2).await;
+    assert!(matches!(result, Err(CloudError::Exists(_))));
+    assert_eq!(requests.len(), 1, "nothing was written");
+}
+
+#[tokio::test]
+async fn what_others_change_meanwhile_is_looked_at_again() {
+    let entry = entry().await;
+    let refused = || cancelled(["ConditionalCheckFailed", "None", "None"]);
+    let script = vec![
+        nothing(),
+        refused(),
+        nothing(),
+        nothing(),
+        found(&entry),
+        owner("dev-1", None),
+        owner("dev-1", Some("c1")),
+    ];
+    let (result, _) = register(script, 1).await;
+    assert_eq!(result.unwrap(), Registration::Known, "another one registered the same device at the same time");
+    let conflict = cancelled(["TransactionConflict", "None", "None"]);
+    let (result, _) = register(vec![nothing(), conflict], 1).await;
+    assert!(result.unwrap_err().retryable());
+}
