@@ -174,17 +174,17 @@ async fn identity_is_checked_as_for_telemetry() {
 }
 
 #[tokio::test]
-async fn a_suspended_device_keeps_its_good_blocks() {
+async fn a_suspended_or_retired_device_keeps_its_good_blocks() {
     let mut site = Site::new();
     let message = site.live(0, 5);
-    for (last_good, taken) in [
-        (None, Taken::Refused("device_suspended")),
-        (Some(3), Taken::Refused("device_suspended")),
-        (Some(4), Taken::Accepted),
-    ] {
-        let cloud = Cloud::new();
-        cloud.devices.put(Device { status: Status::Suspended, last_good: last_good.map(SequenceNumber), ..device() });
-        assert_eq!(take(&cloud, &message).await, taken);
+    for (status, code) in [(Status::Suspended, "device_suspended"), (Status::Retired, "device_retired")] {
+        for (last_good, taken) in
+            [(None, Taken::Refused(code)), (Some(3), Taken::Refused(code)), (Some(4), Taken::Accepted)]
+        {
+            let cloud = Cloud::new();
+            cloud.devices.put(Device { status, last_good: last_good.map(SequenceNumber), ..device() });
+            assert_eq!(take(&cloud, &message).await, taken);
+        }
     }
 }
 

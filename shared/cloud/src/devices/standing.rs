@@ -176,11 +176,10 @@ impl Device {
         }))
     }
 
-    /// Whether a run that ends with the number `last` counts: always of an active device, else up to its last good number. A run without
-    /// any number ends with nothing, and counts.
+    /// Whether a run that ends before the number `end` counts: always of an active device, else up to its last good number.
     #[must_use]
-    pub fn is_good_through(&self, last: Option<SequenceNumber>) -> bool {
-        self.status == Status::Active || last.is_none_or(|last| self.last_good.is_some_and(|good| last <= good))
+    pub fn is_good_before(&self, end: u64) -> bool {
+        self.status == Status::Active || end <= self.last_good.map_or(0, |good| good.0.saturating_add(1))
     }
 }
 
@@ -260,11 +259,9 @@ mod tests {
     #[test]
     fn a_run_counts_up_to_the_last_good_number() {
         let suspended = device().suspended(&suspension(1, Some(7), Cause::Operator)).unwrap();
-        let good = |device: &Device, last: Option<u64>| device.is_good_through(last.map(SequenceNumber));
-        assert!(good(&suspended, Some(7)) && !good(&suspended, Some(8)) && good(&suspended, None));
-        assert!(good(&device(), Some(u64::MAX)));
+        assert!(suspended.is_good_before(8) && !suspended.is_good_before(9) && device().is_good_before(u64::MAX));
         let nothing = device().retired(&suspension(1, None, Cause::Operator)).unwrap();
-        assert!(!good(&nothing, Some(0)) && good(&nothing, None));
+        assert!(nothing.is_good_before(0) && !nothing.is_good_before(1));
     }
 
     proptest! {
