@@ -3,6 +3,8 @@
 mod cloud;
 mod folder;
 mod sensors;
+mod show;
+mod status;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -23,6 +25,7 @@ use crate::session::Session;
 
 pub use folder::{DeviceFiles, Endpoint};
 pub(crate) use sensors::read as read_sensors;
+pub use status::{AfterArgs, CauseArg, ExchangeArgs, HaltArgs, ReinstateArgs};
 
 /// A device's certificate ends before its authority's; renewal keeps the key.
 const DEFAULT_DAYS: u32 = 3 * 365;
@@ -34,8 +37,16 @@ const MQTT_PORT: u16 = 8883;
 pub enum DeviceCommand {
     /// Make a device: key, certificate, thing, registry entry, and the folder that its agent runs from
     New(Box<NewArgs>),
-    /// Show a device's registry entry
+    /// Show what registry, AWS IoT Core and ledger say of a device
     Show(ShowArgs),
+    /// Suspend a device: what it sends is refused, what it signed up to its last good number counts
+    Suspend(HaltArgs),
+    /// Let a suspended device send again
+    Reinstate(ReinstateArgs),
+    /// Retire a device for good
+    Retire(HaltArgs),
+    /// Replace the device of a metering point by another one
+    Exchange(ExchangeArgs),
 }
 
 /// Arguments of `device new`.
@@ -49,15 +60,18 @@ pub struct NewArgs {
     /// Folder to make for the device; a key that is there already is kept
     #[arg(long, value_name = "FOLDER")]
     pub out: PathBuf,
+    /// Device whose metering point it is to take over; metering point, zone and shard are that device's
+    #[arg(long, value_name = "THING")]
+    pub replaces: Option<DeviceId>,
     /// Metering point that the device serves
-    #[arg(long, value_name = "ID")]
-    pub metering_point: MeteringPoint,
+    #[arg(long, value_name = "ID", required_unless_present = "replaces")]
+    pub metering_point: Option<MeteringPoint>,
     /// IANA time zone of the site; its days are closed by it
-    #[arg(long)]
-    pub zone: ZoneName,
+    #[arg(long, required_unless_present = "replaces")]
+    pub zone: Option<ZoneName>,
     /// Group of devices that an agreement covers, such as a region
-    #[arg(long, value_name = "NAME")]
-    pub shard: Shard,
+    #[arg(long, value_name = "NAME", required_unless_present = "replaces")]
+    pub shard: Option<Shard>,
     /// Sensor table (JSON or TOML), or the TOML beside a recording
     #[arg(long, value_name = "FILE")]
     pub sensors: PathBuf,
@@ -118,6 +132,9 @@ impl From<SendArg> for SendMode {
 pub struct ShowArgs {
     /// Thing name
     pub thing: DeviceId,
+    /// Fail where registry, AWS IoT Core and ledger disagree
+    #[arg(long)]
+    pub check: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -147,7 +164,11 @@ struct Made<'a> {
 pub async fn run(command: DeviceCommand, session: &Session, now: i64, out: &mut dyn Write) -> Result<(), CliError> {
     match command {
         DeviceCommand::New(args) => new(&args, session, now, out).await,
-        DeviceCommand::Show(args) => cloud::show(&args, session, out).await,
+        DeviceCommand::Show(args) => show::show(&args, session, out).await,
+        DeviceCommand::Suspend(args) => status::suspend(&args, session, now, out).await,
+        DeviceCommand::Reinstate(args) => status::reinstate(&args, session, out).await,
+        DeviceCommand::Retire(args) => status::retire(&args, session, now, out).await,
+        DeviceCommand::Exchange(args) => status::exchange(&args, session, now, out).await,
     }
 }
 
@@ -156,8 +177,9 @@ pub async fn run(command: DeviceCommand, session: &Session, now: i64, out: &mut 
 async fn new(args: &NewArgs, session: &Session, now: i64, out: &mut dyn Write) -> Result<(), CliError> {
     let authority = LocalAuthority::open(&args.ca)?;
     let table = sensors::read(&args.sensors)?;
+    let site = cloud::site(args, session).await?;
     // The tz database must have the zone.
-    vitro_proof::LocalDay::at(&args.zone, vitro_proof::UnixMillis(now.saturating_mul(1000)))
+    vitro_proof::LocalDay::at(&site.zone, vitro_proof::UnixMillis(now.saturating_mul(1000)))
         .map_err(|e| CliError::Usage(e.to_string()))?;
     let command_key = command_key::public_key(session).await?;
     let endpoint = cloud::endpoint(&args.broker, session).await?;
@@ -169,8 +191,8 @@ async fn new(args: &NewArgs, session: &Session, now: i64, out: &mut dyn Write) -
         None => files.add_certificate(&authority.issue(&files.request()?, &args.thing, validity)?, &authority)?,
     };
     let facts: &CertificateFacts = &certificate.facts;
-    cloud::provision(session, &args.thing, args, &certificate, &authority, &table, now).await?;
-    files.write_config(args, session.stack.customer(), &table, &command_key, &endpoint)?;
+    cloud::provision(session, &args.thing, &site, &certificate, &authority, &table, now).await?;
+    files.write_config(args, &site.zone, session.stack.customer(), &table, &command_key, &endpoint)?;
 
     let made = Made {
         thing: &args.thing,
@@ -180,9 +202,9 @@ async fn new(args: &NewArgs, session: &Session, now: i64, out: &mut dyn Write) -
         not_before: show_seconds(facts.validity.not_before),
         not_after: show_seconds(facts.validity.not_after),
         public_key: facts.public_key.to_string(),
-        metering_point: &args.metering_point,
-        zone: &args.zone,
-        shard: &args.shard,
+        metering_point: &site.metering_point,
+        zone: &site.zone,
+        shard: &site.shard,
         sensor_table: table.version(),
         mqtt: format!("{}:{}", endpoint.host, endpoint.port),
     };

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use vitro_device::DeviceConfig;
 use vitro_device::config::{CONFIG_FILE, CommandKey, CommandKeys, DeviceFolder};
-use vitro_proof::{Customer, DeviceId, SensorTable};
+use vitro_proof::{Customer, DeviceId, SensorTable, ZoneName};
 
 use super::NewArgs;
 use crate::authority::Authority;
@@ -138,13 +138,14 @@ impl DeviceFiles {
     pub fn write_config(
         &self,
         args: &NewArgs,
+        zone: &ZoneName,
         customer: &Customer,
         table: &SensorTable,
         command_key: &PublicCommandKey,
         endpoint: &Endpoint,
     ) -> Result<(), CliError> {
         let mut config =
-            DeviceConfig::new(self.thing.clone(), customer.clone(), args.zone.clone(), &endpoint.host, endpoint.port);
+            DeviceConfig::new(self.thing.clone(), customer.clone(), zone.clone(), &endpoint.host, endpoint.port);
         config.broker.basic_ingest = endpoint.basic_ingest;
         config.sampling.poll_interval_seconds = args.poll_interval;
         config.sampling.send = args.send.into();
@@ -192,6 +193,10 @@ mod tests {
         }
     }
 
+    fn zone() -> ZoneName {
+        "Etc/GMT+7".parse().unwrap()
+    }
+
     #[test]
     fn a_folder_is_made_once_and_completed_again() {
         let root = tempfile::tempdir().unwrap();
@@ -213,7 +218,7 @@ mod tests {
                 files.add_certificate(&pem, &authority).unwrap()
             });
             ids.push(certificate.facts.id);
-            files.write_config(&args(), &"acme".parse().unwrap(), &table, &command_key, &endpoint).unwrap();
+            files.write_config(&args(), &zone(), &"acme".parse().unwrap(), &table, &command_key, &endpoint).unwrap();
         }
         assert_eq!(ids[0], ids[1], "a second run keeps the certificate");
         let folder = DeviceFolder::open(&out).unwrap();
@@ -241,7 +246,7 @@ mod tests {
         let key = PublicCommandKey { id: "key-1".into(), public_key: signer.public_key() };
         let endpoint = Endpoint { host: "h".into(), port: 1, ca: String::new(), basic_ingest: true };
         let args = NewArgs { poll_interval: 0, ..*args() };
-        let refused = files.write_config(&args, &"acme".parse().unwrap(), &table.unwrap(), &key, &endpoint);
+        let refused = files.write_config(&args, &zone(), &"acme".parse().unwrap(), &table.unwrap(), &key, &endpoint);
         assert!(matches!(refused, Err(CliError::Usage(_))));
     }
 }
