@@ -7,7 +7,7 @@ use support::{Cloud, Message, Site, block_event, day, device, event, signer, thi
 use vitro_cloud::chain::ChainStore;
 use vitro_cloud::devices::{Device, Status};
 use vitro_cloud::rule_event::{NewRuleEvent, RuleEvent};
-use vitro_proof::command::{Outcome, Reply, status};
+use vitro_proof::command::{Outcome as Done, Reply, status};
 use vitro_proof::crypto::SoftwareSigner;
 use vitro_proof::envelope::seal;
 use vitro_proof::reconcile::Outcome;
@@ -196,7 +196,7 @@ async fn replies_are_verified_and_noted_on_their_day() {
     cloud.run(&site, true, vec![Message::Event(block_event(&block))]).await;
     let command = cloud.row(0).command.unwrap();
     let reply = |signer: &SoftwareSigner| {
-        let reply = Reply { command, status: status::DONE, result: Some(Outcome::Count(1)) };
+        let reply = Reply { command, status: status::DONE, result: Some(Done::Count(1)) };
         event("reply", &reply.seal(ReplyNumber(0), &thing(), signer).unwrap())
     };
     let forged = cloud.reconcile.take_reply(&reply(&SoftwareSigner::from_scalar(&[6; 32]).unwrap())).await.unwrap();
