@@ -285,7 +285,9 @@ impl Identities {
             let mut put = Put::builder()
                 .table_name(&self.identities_table)
                 .set_item(Some(item))
-                .condition_expression(format!("attribute_not_exists(identity) OR {condition}"))
+                .condition_expression(format!("attribute_not_exists(#identity) OR {condition}"))
+                // A reserved word.
+                .expression_attribute_names("#identity", "identity")
                 .expression_attribute_values(":device", s(&device.id));
             if condition.contains(":id") {
                 put = put.expression_attribute_values(":id", s(&certificate.id));

@@ -21,8 +21,6 @@ fn device() -> Device {
         cause: None,
         status_revision: 0,
         status_applied: 0,
-        exchange: None,
-        replaces: None,
         revoked_certificates: std::collections::BTreeSet::new(),
         public_key: SoftwareSigner::from_scalar(&[7; 32]).unwrap().public_key(),
         certificate: "first".into(),
@@ -94,7 +92,7 @@ async fn entry_key_and_certificate_are_written_together() {
         assert_eq!(item["Put"]["Item"]["identity"]["S"], name);
         assert_eq!(item["Put"]["Item"]["device"]["S"], "dev-1");
         let condition = item["Put"]["ConditionExpression"].as_str().unwrap();
-        assert!(condition.starts_with("attribute_not_exists(identity) OR "), "{condition}");
+        assert!(condition.starts_with("attribute_not_exists(#identity) OR "), "{condition}");
     }
 }
 
