@@ -68,7 +68,6 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
         "DevicesTable.Arn": {"dynamodb:GetItem", "dynamodb:UpdateItem"},
         "ParkedTable.Arn": {"dynamodb:PutItem"},
         CERTIFICATES: {"iot:DescribeCertificate", "iot:UpdateCertificate"},
-        SECRET + "fabric-??????": {"secretsmanager:GetSecretValue"},
     },
     "RulesRole": {
         "TelemetryQueue.Arn": {"sqs:SendMessage"},

@@ -1,23 +1,7 @@
-//! What no further attempt mends: it is parked for an operator. What may go better later is not among it.
+//! What no further attempt mends: it is parked for an operator.
 
 use thiserror::Error;
-use vitro_client::ClientError;
-use vitro_cloud::CloudError;
 use vitro_proof::Reason;
-
-/// A step that did not work.
-#[derive(Debug, Error)]
-pub(crate) enum Stop {
-    /// No further attempt mends it.
-    #[error(transparent)]
-    Fault(#[from] Fault),
-    /// A store may go better later.
-    #[error(transparent)]
-    Cloud(#[from] CloudError),
-    /// So may the ledger.
-    #[error(transparent)]
-    Ledger(ClientError),
-}
 
 /// Why a status cannot be applied.
 #[derive(Debug, Error)]
@@ -39,12 +23,6 @@ pub enum Fault {
         /// What AWS IoT says.
         detail: String,
     },
-    /// The contract refuses what the registry says.
-    #[error("the ledger refuses it: {message}")]
-    LedgerRefuses {
-        /// Code and detail in the contract's words.
-        message: String,
-    },
 }
 
 impl Reason for Fault {
@@ -54,7 +32,6 @@ impl Reason for Fault {
             Self::CertificateMissing(_) => "status_certificate_missing",
             Self::CertificateRevoked(_) => "status_certificate_revoked",
             Self::CertificateStuck { .. } => "status_certificate_stuck",
-            Self::LedgerRefuses { .. } => "status_ledger_refuses",
         }
     }
 }

@@ -11,7 +11,6 @@ mod entry;
 mod error;
 #[cfg(any(test, feature = "memory"))]
 pub mod memory;
-pub mod registered;
 mod secret;
 
 pub use channel::Channel;

@@ -22,7 +22,6 @@ mod keys;
 mod model;
 mod money;
 mod registry;
-mod status;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 #[cfg(test)]
@@ -41,6 +40,4 @@ pub use model::{
     PeriodKind, PublishedAccount, Roles, RolesStatus, Share, Statement, StatementHead, StatementView, SummaryPage,
     SummaryRow, Tariff, Term, Unbilled, UnbilledDays, Verdict,
 };
-pub use model::{DeviceStatus, Exchange, ExchangeView, Halt, History, Service, Standing, StatusReason};
-pub use status::{EXCHANGED_EVENT, STATUS_EVENT};
 pub use wire::Record;

@@ -1,140 +1,115 @@
-//! A certificate authority: who vouches for devices. [`LocalAuthority`] keeps its key in a folder; others sign elsewhere.
+//! A certificate authority: who vouches for devices. [`LocalAuthority`] keeps its key in a folder; others sign elsewhere, and the
+//! folder says where (`authority.toml`).
 
-use std::path::{Path, PathBuf};
+mod digicert;
+mod http;
+mod journal;
+mod local;
+mod private_ca;
+mod settings;
+#[cfg(test)]
+mod stub;
 
-use rcgen::{Issuer, KeyPair};
-use vitro_proof::DeviceId;
+use std::path::Path;
+
+use async_trait::async_trait;
+use aws_config::SdkConfig;
+use vitro_proof::chain::{ChainPolicy, RevocationReason, Serial, verify_chain};
+use vitro_proof::{DeviceId, UnixMillis};
 
 use crate::error::CliError;
-use crate::files;
 use crate::pki::{self, CertificateFacts, Validity};
 
+pub use digicert::DigiCert;
+pub use journal::{Issued, Journal};
+pub use local::{LocalAuthority, NewList};
+pub use private_ca::PrivateCa;
+pub use settings::Settings;
+
 /// Whoever signs certificates for devices.
-pub trait Authority {
+#[async_trait]
+pub trait Authority: Send + Sync {
     /// The authority's own certificate in PEM.
     fn certificate(&self) -> &str;
+
+    /// What that certificate says.
+    fn facts(&self) -> &CertificateFacts;
+
+    /// The certificates that a device shows after its own (PEM): the authority's and those above it, but for a root above them,
+    /// which whoever checks has anyway.
+    fn issuers(&self) -> &[String];
 
     /// Signs a device's request (PEM) and gives the certificate (PEM).
     ///
     /// # Errors
     /// [`CliError::Refused`] if the request is not for this thing; else what the authority answered.
-    fn issue(&self, request: &str, thing: &DeviceId, validity: Validity) -> Result<String, CliError>;
+    async fn issue(&self, request: &str, thing: &DeviceId, validity: Validity) -> Result<String, CliError>;
+
+    /// Whether the authority alone decides how long a certificate is good.
+    fn decides_validity(&self) -> bool {
+        false
+    }
 
     /// Signs the certificate that shows AWS IoT that the authority's key is held.
     ///
     /// # Errors
     /// What the authority answered.
-    fn prove_possession(&self, code: &str, validity: Validity) -> Result<String, CliError>;
-}
+    async fn prove_possession(&self, code: &str, validity: Validity) -> Result<String, CliError>;
 
-/// An authority whose key lies in a folder: `ca.cert.pem`, and `ca.key.pem` with mode 0600.
-pub struct LocalAuthority {
-    certificate: String,
-    facts: CertificateFacts,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-impl LocalAuthority {
-    fn paths(folder: &Path) -> (PathBuf, PathBuf) {
-        (folder.join("ca.cert.pem"), folder.join("ca.key.pem"))
-    }
-
-    /// Makes a new root authority in a folder.
+    /// Revokes certificates that it issued. One that is revoked already stays as it is.
     ///
     /// # Errors
-    /// [`CliError::Refused`] if the folder already holds one; [`CliError::File`]; [`CliError::Certificate`].
-    pub fn create(folder: &Path, name: &str, validity: Validity) -> Result<Self, CliError> {
-        let (certificate_path, key_path) = Self::paths(folder);
-        if certificate_path.exists() || key_path.exists() {
-            return Err(CliError::Refused(format!("{} already holds an authority", folder.display())));
-        }
-        files::private_folder(folder)?;
-        let key = pki::new_key()?;
-        let certificate = pki::root_certificate(name, &key, validity)?;
-        files::write_secret(&key_path, &pki::key_pem(&key))?;
-        files::write_public(&certificate_path, &certificate)?;
-        Self::assemble(certificate, key)
-    }
+    /// [`CliError::NotFound`] if it did not issue one of them; else what the authority answered.
+    async fn revoke(&self, serials: &[Serial], reason: RevocationReason, now: i64) -> Result<(), CliError>;
 
-    /// Opens the authority in a folder.
-    ///
-    /// # Errors
-    /// [`CliError::File`]; [`CliError::Refused`] if others can read the key or it is not the certificate's.
-    pub fn open(folder: &Path) -> Result<Self, CliError> {
-        let (certificate_path, key_path) = Self::paths(folder);
-        let certificate = files::read(&certificate_path)?;
-        let key = pki::read_key(&files::read_secret(&key_path)?)?;
-        Self::assemble(certificate, key)
-    }
-
-    fn assemble(certificate: String, key: KeyPair) -> Result<Self, CliError> {
-        let facts = pki::read_certificate(&certificate)?;
-        if facts.public_key != pki::public_key(&key)? {
-            return Err(CliError::Refused("the authority's key does not belong to its certificate".into()));
-        }
-        let issuer = Issuer::from_ca_cert_pem(&certificate, key)
-            .map_err(|e| CliError::certificate("reading the authority's certificate", e))?;
-        Ok(Self { certificate, facts, issuer })
-    }
-
-    /// What the authority's certificate says.
-    #[must_use]
-    pub fn facts(&self) -> &CertificateFacts {
-        &self.facts
+    /// Where its revocation list is published, if the authority says so.
+    fn crl_location(&self) -> Option<&str> {
+        None
     }
 }
 
-impl Authority for LocalAuthority {
-    fn certificate(&self) -> &str {
-        &self.certificate
-    }
-
-    fn issue(&self, request: &str, thing: &DeviceId, validity: Validity) -> Result<String, CliError> {
-        let own = self.facts.validity;
-        if validity.not_before < own.not_before || validity.not_after > own.not_after {
-            return Err(CliError::Refused("the certificate would be good when its authority's is not".into()));
+/// Opens the authority of a folder: what `authority.toml` names, or a local one if there is no such file.
+///
+/// # Errors
+/// [`CliError::File`], [`CliError::Malformed`]; [`CliError::Refused`] if a secret lies open; what a remote authority answered.
+pub async fn open(folder: &Path, aws: Option<&SdkConfig>) -> Result<Box<dyn Authority>, CliError> {
+    Ok(match Settings::read(folder)? {
+        Settings::Local => Box::new(LocalAuthority::open(folder)?),
+        Settings::AwsPrivateCa(settings) => {
+            let aws = aws.ok_or_else(|| CliError::Usage("AWS Private CA needs a region: --region".into()))?;
+            Box::new(PrivateCa::open(&settings, aws).await?)
         }
-        pki::sign_device(request, thing, &self.issuer, validity)
-    }
-
-    fn prove_possession(&self, code: &str, validity: Validity) -> Result<String, CliError> {
-        pki::verification_certificate(code, &self.issuer, validity)
-    }
+        Settings::DigiCert(settings) => Box::new(DigiCert::open(folder, &settings)?),
+    })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const VALIDITY: Validity = Validity { not_before: 1_700_000_000, not_after: 1_800_000_000 };
-
-    #[test]
-    fn an_authority_survives_its_process() {
-        let folder = tempfile::tempdir().unwrap();
-        let made = LocalAuthority::create(folder.path(), "Acme", VALIDITY).unwrap();
-        let opened = LocalAuthority::open(folder.path()).unwrap();
-        assert_eq!(made.facts(), opened.facts());
-        assert_eq!(made.certificate(), opened.certificate());
-        assert!(matches!(LocalAuthority::create(folder.path(), "Acme", VALIDITY), Err(CliError::Refused(_))));
+/// Checks that what an authority gave is a device's certificate for this request, signed by this very authority: it is verified as
+/// the stack will verify it, at its first instant, with the authority as the root.
+///
+/// # Errors
+/// [`CliError::Refused`].
+pub fn check_issued(authority: &dyn Authority, certificate: &str, thing: &DeviceId) -> Result<(), CliError> {
+    let refused =
+        |why: String| CliError::Refused(format!("the authority's certificate for {thing} is not taken: {why}"));
+    let facts = pki::read_certificate(certificate)?;
+    let first = UnixMillis(facts.validity.not_before.max(authority.facts().validity.not_before).saturating_mul(1000));
+    let (leaf, issuer) = (pki::der(certificate)?, pki::der(authority.certificate())?);
+    let verified = verify_chain(&leaf, &[], &[&issuer], &[], first, ChainPolicy::WithoutRevocation)
+        .map_err(|fault| refused(fault.to_string()))?;
+    if verified.common_name != thing.as_str() {
+        return Err(refused("it carries another name".into()));
     }
+    Ok(())
+}
 
-    #[test]
-    fn a_foreign_key_is_refused() {
-        let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        LocalAuthority::create(one.path(), "One", VALIDITY).unwrap();
-        LocalAuthority::create(two.path(), "Two", VALIDITY).unwrap();
-        std::fs::copy(two.path().join("ca.cert.pem"), one.path().join("ca.cert.pem")).unwrap();
-        assert!(matches!(LocalAuthority::open(one.path()), Err(CliError::Refused(_))));
+/// What stands below a device's certificate: the authority, those above it, but no root unless it is the authority itself.
+fn shown_issuers(own: &str, above: &[String]) -> Result<Vec<String>, CliError> {
+    let mut shown = vec![own.to_owned()];
+    for certificate in above {
+        let facts = pki::read_certificate(certificate)?;
+        if facts.issuer != facts.name {
+            shown.push(certificate.clone());
+        }
     }
-
-    #[test]
-    fn no_certificate_outlives_its_authority() {
-        let folder = tempfile::tempdir().unwrap();
-        let authority = LocalAuthority::create(folder.path(), "Acme", VALIDITY).unwrap();
-        let thing: DeviceId = "dev-1".parse().unwrap();
-        let request = pki::request(&thing, &pki::new_key().unwrap()).unwrap();
-        let late = Validity { not_before: VALIDITY.not_before, not_after: VALIDITY.not_after + 1 };
-        assert!(matches!(authority.issue(&request, &thing, late), Err(CliError::Refused(_))));
-        assert!(authority.issue(&request, &thing, VALIDITY).is_ok());
-    }
+    Ok(shown)
 }

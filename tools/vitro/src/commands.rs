@@ -25,12 +25,8 @@ pub async fn run(cli: Cli, out: &mut dyn Write) -> Result<(), CliError> {
     let now = SystemClock.now().seconds();
     let Cli { global, command } = cli;
     match command {
-        Command::Ca(ca::CaCommand::New(args)) => ca::new(&args, now, out),
-        Command::Ca(ca::CaCommand::Show(args)) => ca::show(&args, out),
-        Command::Ca(ca::CaCommand::Register(args)) => {
-            ca::register(&args, &crate::session::aws(&global).await?, now, out).await
-        }
-        Command::Device(command) => device::run(command, &Session::open(&global).await?, now, out).await,
+        Command::Ca(command) => ca::run(command, &global, now, out).await,
+        Command::Device(command) => device::run(command, &global, now, out).await,
         Command::Manifest(command) => manifest::run(&command, &Session::open(&global).await?, now, out).await,
         Command::Readings(args) => readings::run(&args, &Session::open(&global).await?, out).await,
         Command::Days(args) => days::list(&args, &Session::open(&global).await?, out).await,

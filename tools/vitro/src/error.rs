@@ -39,9 +39,6 @@ pub enum CliError {
     /// What was asked for is not there.
     #[error("{0}")]
     NotFound(String),
-    /// It is begun, and was not finished within the time that was given.
-    #[error("{0}")]
-    NotYet(String),
     /// A key, request or certificate could not be made or read.
     #[error("{what}: {detail}")]
     Certificate {
@@ -59,6 +56,16 @@ pub enum CliError {
     /// The ledger refused or did not answer.
     #[error(transparent)]
     Ledger(#[from] ClientError),
+    /// An authority that is no AWS service refused or did not answer, or one did not do in time what it was asked for.
+    #[error("{call}: {detail}")]
+    Remote {
+        /// What it was asked to do.
+        call: &'static str,
+        /// What it said.
+        detail: String,
+        /// Whether the same call may succeed later.
+        retryable: bool,
+    },
     /// AWS refused or did not answer.
     #[error("{call}: {detail}")]
     Aws {
@@ -132,8 +139,7 @@ impl CliError {
     #[must_use]
     pub fn retryable(&self) -> bool {
         match self {
-            Self::Aws { retryable, .. } => *retryable,
-            Self::NotYet(_) => true,
+            Self::Aws { retryable, .. } | Self::Remote { retryable, .. } => *retryable,
             Self::Ledger(error) => error.retryable(),
             Self::Cloud(error) => error.retryable() && !matches!(error, CloudError::NotFound(_)),
             _ => false,

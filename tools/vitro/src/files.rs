@@ -1,6 +1,6 @@
 //! Files of the command line: secrets only their owner can read, and nothing overwritten that cannot be made again.
 
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
@@ -33,13 +33,28 @@ pub fn write_public(path: &Path, text: &str) -> Result<(), CliError> {
     write_new(path, text.as_bytes(), 0o644)
 }
 
-/// Replaces a file that can be made again, in one step: a reader sees the old or the new one.
+/// Replaces a file in one step: a reader sees the old or the new one, whole, whenever the power fails.
 ///
 /// # Errors
 /// [`CliError::File`].
-pub fn replace(path: &Path, text: &str) -> Result<(), CliError> {
+pub fn replace(path: &Path, content: impl AsRef<[u8]>) -> Result<(), CliError> {
     let staged = path.with_extension("tmp");
-    fs::write(&staged, text).and_then(|()| fs::rename(&staged, path)).map_err(|e| CliError::file(path, e))
+    let write = || {
+        let mut file = File::create(&staged)?;
+        file.write_all(content.as_ref())?;
+        file.sync_all()
+    };
+    write().map_err(|e| CliError::file(path, e))?;
+    rename(&staged, path)
+}
+
+/// Puts a file in the place of another, durably.
+///
+/// # Errors
+/// [`CliError::File`].
+pub fn rename(from: &Path, to: &Path) -> Result<(), CliError> {
+    let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::rename(from, to).and_then(|()| File::open(folder)?.sync_all()).map_err(|e| CliError::file(to, e))
 }
 
 fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), CliError> {

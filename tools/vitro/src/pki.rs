@@ -3,12 +3,14 @@
 //! This module reads no clock and talks to nobody; [`crate::authority`] keeps an authority on disk.
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SerialNumber,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertificateSigningRequestParams,
+    DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
+    PKCS_ECDSA_P256_SHA256, PublicKeyData, RevokedCertParams, SerialNumber, SignatureAlgorithm, SigningKey,
 };
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
-use vitro_proof::{DeviceId, Hash, PublicKey};
+use vitro_proof::chain::{Revocation, RevocationReason, Serial};
+use vitro_proof::{DeviceId, Hash, PublicKey, Signer};
 use x509_parser::prelude::{FromDer, X509Certificate};
 use zeroize::Zeroizing;
 
@@ -40,10 +42,11 @@ impl Validity {
     }
 
     fn dates(self) -> Result<(OffsetDateTime, OffsetDateTime), CliError> {
-        let date = |seconds| {
-            OffsetDateTime::from_unix_timestamp(seconds).map_err(|e| CliError::Usage(format!("validity: {e}")))
-        };
-        Ok((date(self.not_before)?, date(self.not_after)?))
+        Ok((Self::date(self.not_before)?, Self::date(self.not_after)?))
+    }
+
+    fn date(seconds: i64) -> Result<OffsetDateTime, CliError> {
+        OffsetDateTime::from_unix_timestamp(seconds).map_err(|e| CliError::Usage(format!("validity: {e}")))
     }
 }
 
@@ -79,29 +82,171 @@ pub fn public_key(key: &KeyPair) -> Result<PublicKey, CliError> {
     Ok(PublicKey::from_sec1(key.public_key_raw())?)
 }
 
-/// A self-signed certificate authority that signs devices and at most one level of authorities below it.
+/// A self-signed certificate authority that signs devices and at most `path_length` levels of authorities below it.
 ///
 /// # Errors
 /// [`CliError::Certificate`].
-pub fn root_certificate(name: &str, key: &KeyPair, validity: Validity) -> Result<String, CliError> {
-    let mut params = base_params(name, validity)?;
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let certificate = params.self_signed(key).map_err(|e| CliError::certificate("signing the authority", e))?;
+pub fn root_certificate(name: &str, key: &KeyPair, validity: Validity, path_length: u8) -> Result<String, CliError> {
+    let certificate = authority_params(name, validity, path_length)?
+        .self_signed(key)
+        .map_err(|e| CliError::certificate("signing the authority", e))?;
     Ok(certificate.pem())
 }
 
-/// What a device asks an authority for: a certificate with its thing name as common name (RFC 2986).
+/// An authority below another. Whether the other one may sign it is for the caller to know.
 ///
 /// # Errors
 /// [`CliError::Certificate`].
-pub fn request(thing: &DeviceId, key: &KeyPair) -> Result<String, CliError> {
+pub fn intermediate_certificate(
+    name: &str,
+    key: &KeyPair,
+    issuer: &Issuer<'_, KeyPair>,
+    validity: Validity,
+    path_length: u8,
+) -> Result<String, CliError> {
+    let mut params = authority_params(name, validity, path_length)?;
+    params.use_authority_key_identifier_extension = true;
+    let certificate = params.signed_by(key, issuer).map_err(|e| CliError::certificate("signing the authority", e))?;
+    Ok(certificate.pem())
+}
+
+fn authority_params(name: &str, validity: Validity, path_length: u8) -> Result<CertificateParams, CliError> {
+    let mut params = base_params(name, validity)?;
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(path_length));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    Ok(params)
+}
+
+/// A revocation list in DER, signed by an authority (RFC 5280, section 5).
+///
+/// # Errors
+/// [`CliError::Certificate`].
+pub fn revocation_list(
+    issuer: &Issuer<'_, KeyPair>,
+    number: u64,
+    validity: Validity,
+    revoked: &[(Serial, Revocation)],
+) -> Result<Vec<u8>, CliError> {
+    let (this_update, next_update) = validity.dates()?;
+    let entry = |(serial, revocation): &(Serial, Revocation)| {
+        Ok(RevokedCertParams {
+            serial_number: SerialNumber::from_slice(serial.as_bytes()),
+            revocation_time: Validity::date(revocation.at.seconds())?,
+            reason_code: reason_code(revocation.reason),
+            invalidity_date: None,
+        })
+    };
+    let params = CertificateRevocationListParams {
+        this_update,
+        next_update,
+        crl_number: SerialNumber::from(number),
+        issuing_distribution_point: None,
+        revoked_certs: revoked.iter().map(entry).collect::<Result<_, CliError>>()?,
+        key_identifier_method: KeyIdMethod::Sha256,
+    };
+    let list = params.signed_by(issuer).map_err(|e| CliError::certificate("signing the revocation list", e))?;
+    Ok(list.der().to_vec())
+}
+
+/// A reason as it is written in a list; `unspecified` is left out (RFC 5280, section 5.3.1).
+fn reason_code(reason: RevocationReason) -> Option<rcgen::RevocationReason> {
+    use rcgen::RevocationReason as Code;
+    Some(match reason {
+        RevocationReason::Unspecified => return None,
+        RevocationReason::KeyCompromise => Code::KeyCompromise,
+        RevocationReason::CaCompromise => Code::CaCompromise,
+        RevocationReason::AffiliationChanged => Code::AffiliationChanged,
+        RevocationReason::Superseded => Code::Superseded,
+        RevocationReason::CessationOfOperation => Code::CessationOfOperation,
+        RevocationReason::CertificateHold => Code::CertificateHold,
+        RevocationReason::PrivilegeWithdrawn => Code::PrivilegeWithdrawn,
+        RevocationReason::AaCompromise => Code::AaCompromise,
+    })
+}
+
+/// What a device asks an authority for: a certificate with its thing name as common name (RFC 2986). The key may be a pair in
+/// memory, or a [`DeviceKey`] that signs elsewhere.
+///
+/// # Errors
+/// [`CliError::Certificate`].
+pub fn request(thing: &DeviceId, key: &impl SigningKey) -> Result<String, CliError> {
+    request_for(thing.as_str(), key)
+}
+
+/// A request for any common name: a thing's, or the code by which an authority is registered.
+///
+/// # Errors
+/// [`CliError::Certificate`].
+pub fn request_for(name: &str, key: &impl SigningKey) -> Result<String, CliError> {
     let mut params = CertificateParams::default();
-    params.distinguished_name = common_name(thing.as_str());
+    params.distinguished_name = common_name(name);
     params
         .serialize_request(key)
         .and_then(|request| request.pem())
         .map_err(|e| CliError::certificate("making a certificate request", e))
+}
+
+/// A device's key behind its signer, which may be a token that never gives the private key away.
+pub struct DeviceKey<'s> {
+    signer: &'s dyn Signer,
+    point: [u8; 65],
+}
+
+impl<'s> DeviceKey<'s> {
+    /// Takes a signer.
+    #[must_use]
+    pub fn new(signer: &'s dyn Signer) -> Self {
+        Self { signer, point: *signer.public_key().as_bytes() }
+    }
+}
+
+impl PublicKeyData for DeviceKey<'_> {
+    fn der_bytes(&self) -> &[u8] {
+        &self.point
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        &PKCS_ECDSA_P256_SHA256
+    }
+}
+
+impl SigningKey for DeviceKey<'_> {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        let digest = vitro_proof::crypto::sha256(&[message]);
+        let signature = self.signer.sign_digest(&digest.0).map_err(|_| rcgen::Error::RemoteKeyError)?;
+        Ok(der_signature(&signature))
+    }
+}
+
+/// A raw signature as X.509 wants it: a DER sequence of two integers.
+fn der_signature(raw: &vitro_proof::Signature) -> Vec<u8> {
+    let integer = |bytes: &[u8]| {
+        let zeros = bytes.iter().take_while(|byte| **byte == 0).count().min(bytes.len() - 1);
+        let digits = &bytes[zeros..];
+        let sign = if digits[0] & 0x80 == 0 { &[][..] } else { &[0] };
+        [sign, digits].concat()
+    };
+    let (r, s) = (integer(&raw[..32]), integer(&raw[32..]));
+    // Both integers have at most 33 bytes, so every length fits one byte.
+    let part = |integer: &[u8]| [&[2, integer.len().to_le_bytes()[0]], integer].concat();
+    let parts = [part(&r), part(&s)].concat();
+    [&[0x30, parts.len().to_le_bytes()[0]], parts.as_slice()].concat()
+}
+
+/// Reads a request and checks that its key is held and that it is for this name alone.
+///
+/// # Errors
+/// [`CliError::Certificate`]; [`CliError::Refused`] if it is for another name or not for a P-256 key.
+pub fn check_request(request_pem: &str, name: &str) -> Result<CertificateSigningRequestParams, CliError> {
+    let request = CertificateSigningRequestParams::from_pem(request_pem)
+        .map_err(|e| CliError::certificate("reading the certificate request", e))?;
+    if *request.public_key.algorithm() != PKCS_ECDSA_P256_SHA256 {
+        return Err(CliError::Refused("the request is not for a P-256 key".into()));
+    }
+    if request.params.distinguished_name != common_name(name) {
+        return Err(CliError::Refused(format!("the request is not for {name}")));
+    }
+    Ok(request)
 }
 
 /// Signs a device's request. Only the public key, which the request proves to be held, and the common name are taken from it; the
@@ -115,14 +260,7 @@ pub fn sign_device(
     issuer: &Issuer<'_, KeyPair>,
     validity: Validity,
 ) -> Result<String, CliError> {
-    let request = CertificateSigningRequestParams::from_pem(request_pem)
-        .map_err(|e| CliError::certificate("reading the certificate request", e))?;
-    if *request.public_key.algorithm() != PKCS_ECDSA_P256_SHA256 {
-        return Err(CliError::Refused("the request is not for a P-256 key".into()));
-    }
-    if request.params.distinguished_name != common_name(thing.as_str()) {
-        return Err(CliError::Refused(format!("the request is not for {thing}")));
-    }
+    let request = check_request(request_pem, thing.as_str())?;
     let mut params = base_params(thing.as_str(), validity)?;
     params.is_ca = IsCa::ExplicitNoCa;
     params.use_authority_key_identifier_extension = true;
@@ -189,8 +327,29 @@ pub struct CertificateFacts {
     pub validity: Validity,
     /// The subject's public key.
     pub public_key: PublicKey,
+    /// How many levels of authorities may stand below it, if it is an authority and says so.
+    pub path_length: Option<u32>,
     /// SHA-256 of the subject's SubjectPublicKeyInfo, by which an issuer is known whatever certificate it has.
     pub key_hash: Hash,
+}
+
+/// The DER of one certificate in PEM.
+///
+/// # Errors
+/// [`CliError::Certificate`].
+pub fn der(pem: &str) -> Result<Vec<u8>, CliError> {
+    let (_, pem) = x509_parser::pem::parse_x509_pem(pem.as_bytes())
+        .map_err(|e| CliError::Certificate { what: "reading a certificate", detail: e.to_string() })?;
+    Ok(pem.contents)
+}
+
+/// The certificates of a PEM file, one by one, each with its line break.
+#[must_use]
+pub fn split(chain: &str) -> Vec<String> {
+    const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+    const END: &str = "-----END CERTIFICATE-----";
+    let certificates = chain.split_inclusive(END).filter_map(|part| part.find(BEGIN).map(|at| &part[at..]));
+    certificates.map(|certificate| format!("{}\n", certificate.replace("\r\n", "\n"))).collect()
 }
 
 /// Reads one certificate in PEM.
@@ -217,6 +376,7 @@ pub fn read_certificate(pem: &str) -> Result<CertificateFacts, CliError> {
             not_after: certificate.validity().not_after.timestamp(),
         },
         public_key: PublicKey::from_sec1(&certificate.public_key().subject_public_key.data)?,
+        path_length: certificate.basic_constraints().ok().flatten().and_then(|found| found.value.path_len_constraint),
         key_hash: Hash(Sha256::digest(certificate.public_key().raw).into()),
     })
 }
@@ -229,13 +389,13 @@ mod tests {
 
     fn authority() -> (String, Issuer<'static, KeyPair>) {
         let key = new_key().unwrap();
-        let pem = root_certificate("Acme devices", &key, VALIDITY).unwrap();
+        let pem = root_certificate("Acme devices", &key, VALIDITY, 1).unwrap();
         let issuer = Issuer::from_ca_cert_pem(&pem, key).unwrap();
         (pem, issuer)
     }
 
     fn der(pem: &str) -> Vec<u8> {
-        x509_parser::pem::parse_x509_pem(pem.as_bytes()).unwrap().1.contents
+        super::der(pem).unwrap()
     }
 
     fn verify(leaf: &str, root: &str, at: i64) -> Result<(), webpki::Error> {
@@ -336,6 +496,33 @@ mod tests {
         let broken = pem.replace(&body[..20], "AAAAAAAAAAAAAAAAAAAA");
         let shown = format!("{} {0:?}", read_key(&broken).unwrap_err());
         assert!(!shown.contains(&body[20..40]));
+    }
+
+    #[test]
+    fn a_key_that_signs_elsewhere_makes_the_same_request() {
+        let (_, issuer) = authority();
+        let thing: DeviceId = "dev-1".parse().unwrap();
+        // Many, so that integers with and without a sign byte, and now and then a short one, are among them.
+        for scalar in 1..=64 {
+            let signer = vitro_proof::crypto::SoftwareSigner::from_scalar(&[scalar; 32]).unwrap();
+            let request = request(&thing, &DeviceKey::new(&signer)).unwrap();
+            let leaf = sign_device(&request, &thing, &issuer, VALIDITY).unwrap();
+            assert_eq!(read_certificate(&leaf).unwrap().public_key, signer.public_key());
+        }
+        let mut raw = [0; 64];
+        (raw[31], raw[32]) = (5, 0x80);
+        let der = der_signature(&raw);
+        assert_eq!(der[..8], [0x30, 38, 2, 1, 5, 2, 33, 0]);
+        assert_eq!(der[8], 0x80);
+    }
+
+    #[test]
+    fn a_chain_is_taken_apart() {
+        let (one, two) = (authority().0, authority().0);
+        assert_eq!(split(&format!("{one}{two}")), [one.clone(), two.clone()]);
+        let windows = format!("a comment\r\n{}{two}", one.replace('\n', "\r\n"));
+        assert_eq!(split(&windows), [one, two]);
+        assert!(split("nothing").is_empty());
     }
 
     #[test]

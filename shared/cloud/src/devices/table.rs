@@ -12,7 +12,7 @@ use vitro_proof::{DeviceId, SensorTable, UnixMillis};
 use super::{Device, Mark, Status, entry, gap_shard, live_shard};
 use crate::backoff::{self, Backoff};
 use crate::error::CloudError;
-use crate::item::{Item, Reader, n, s};
+use crate::item::{Item, Reader, n, s, ss};
 
 const SERVICE: &str = "dynamodb";
 /// BatchGetItem takes so many keys.
@@ -210,6 +210,25 @@ impl Devices {
             .expression_attribute_values(":new", s(entry::tables_to_json(&device.sensor_tables)?))
             .expression_attribute_values(":old", s(before));
         self.must(update, id).await
+    }
+
+    /// Takes a certificate that may connect no longer out of an entry. One that is not there is out already.
+    ///
+    /// # Errors
+    /// [`CloudError::Refused`] if it is the device's newest, without which it could not connect at all; [`CloudError::NotFound`] if there
+    /// is no such device.
+    pub async fn forget_certificate(&self, id: &DeviceId, certificate: &str) -> Result<(), CloudError> {
+        let update = self
+            .update(id)
+            .update_expression("DELETE certificate_ids :gone")
+            .condition_expression("attribute_exists(device) AND certificate_id <> :certificate")
+            .expression_attribute_values(":gone", ss([certificate]))
+            .expression_attribute_values(":certificate", s(certificate));
+        match self.send(update).await? {
+            Updated::Done => Ok(()),
+            Updated::Refused(None) => Err(CloudError::NotFound(format!("the device {id}"))),
+            Updated::Refused(Some(_)) => Err(CloudError::Refused(format!("{certificate} is the newest of {id}"))),
+        }
     }
 
     /// Moves the liveness mark, never back, and closes an open gap. Gives the mark that is there afterwards; nothing if the device

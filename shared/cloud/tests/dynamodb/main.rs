@@ -221,6 +221,21 @@ async fn status_changes_need_the_device() {
 }
 
 #[tokio::test]
+async fn an_old_certificate_is_forgotten_and_the_newest_is_not() {
+    let item = entry("active", 0)["Item"].clone();
+    let server = Server::start(vec![done(json!({})), refused(item), refused(json!({}))]);
+    let devices = Devices::new(client(&server), "t");
+    devices.forget_certificate(&thing(), "cd34").await.unwrap();
+    let newest = devices.forget_certificate(&thing(), "ab12").await.unwrap_err();
+    assert!(matches!(newest, CloudError::Refused(_)), "{newest}");
+    let nobody = devices.forget_certificate(&thing(), "cd34").await.unwrap_err();
+    assert!(matches!(nobody, CloudError::NotFound(_)), "{nobody}");
+    let request = &server.requests()[0];
+    assert_eq!(request["UpdateExpression"], "DELETE certificate_ids :gone");
+    assert_eq!(request["ExpressionAttributeValues"][":gone"], json!({ "SS": ["cd34"] }));
+}
+
+#[tokio::test]
 async fn a_status_is_written_over_the_one_that_was_read() {
     let server = Server::start(vec![
         done(entry("active", 0)),

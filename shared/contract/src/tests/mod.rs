@@ -5,7 +5,6 @@ mod billing;
 mod chains;
 mod publishing;
 mod registry;
-mod status;
 
 use vitro_proof::{Account, Decimal, LocalDay};
 

@@ -2,15 +2,17 @@
 //! key stands beside it in the secret's tags, so that whoever provisions devices needs no right to read the secret.
 
 use std::io::Write;
+use std::path::Path;
 
 use aws_sdk_secretsmanager::types::Tag;
 use clap::{Args, Subcommand};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use vitro_proof::PublicKey;
 use vitro_proof::command::key_id;
 use zeroize::Zeroizing;
 
 use crate::error::CliError;
+use crate::files;
 use crate::output;
 use crate::pki;
 use crate::session::Session;
@@ -36,7 +38,8 @@ pub struct CommandKeyArgs {
 }
 
 /// The public part of the command key.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct PublicCommandKey {
     /// Its id, the `kid` of commands.
     pub id: String,
@@ -64,6 +67,20 @@ pub async fn run(command: &CommandKeyCommand, session: &Session, out: &mut dyn W
     }
     output::line(out, &format!("id          {}", key.id))?;
     output::line(out, &format!("public key  {}", key.public_key))
+}
+
+/// A public command key in a file, as `command-key show --json` prints it.
+///
+/// # Errors
+/// [`CliError::File`]; [`CliError::Malformed`] if it is none, or its id is another key's.
+pub fn read(path: &Path) -> Result<PublicCommandKey, CliError> {
+    let what = || path.display().to_string();
+    let key: PublicCommandKey =
+        serde_json::from_str(&files::read(path)?).map_err(|e| CliError::malformed(what(), e))?;
+    if key != PublicCommandKey::of(key.public_key) {
+        return Err(CliError::malformed(what(), "the id is not this key's"));
+    }
+    Ok(key)
 }
 
 /// The public command key of an installation, from the secret's tags.

@@ -2,9 +2,9 @@
 
 mod cloud;
 mod folder;
+mod renew;
+mod renewal;
 mod sensors;
-mod show;
-mod status;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -13,19 +13,19 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use vitro_contract::{MeteringPoint, Shard};
 use vitro_device::config::SendMode;
-use vitro_proof::{DeviceId, ZoneName};
+use vitro_proof::{Customer, DeviceId, ZoneName};
 
-use crate::authority::{Authority, LocalAuthority};
-use crate::commands::command_key;
+use crate::authority::{self, Authority};
+use crate::cli::Global;
+use crate::commands::command_key::{self, PublicCommandKey};
 use crate::error::CliError;
 use crate::instant::{ValidityArgs, show_seconds};
 use crate::output;
-use crate::pki::CertificateFacts;
-use crate::session::Session;
+use crate::pki::{CertificateFacts, Validity};
+use crate::session::{self, Session};
 
 pub use folder::{DeviceFiles, Endpoint};
 pub(crate) use sensors::read as read_sensors;
-pub use status::{AfterArgs, CauseArg, ExchangeArgs, HaltArgs, ReinstateArgs};
 
 /// A device's certificate ends before its authority's; renewal keeps the key.
 const DEFAULT_DAYS: u32 = 3 * 365;
@@ -37,16 +37,10 @@ const MQTT_PORT: u16 = 8883;
 pub enum DeviceCommand {
     /// Make a device: key, certificate, thing, registry entry, and the folder that its agent runs from
     New(Box<NewArgs>),
-    /// Show what registry, AWS IoT Core and ledger say of a device
+    /// Give a device a new certificate for the same key, or end the overlap with the one before
+    Renew(renew::RenewArgs),
+    /// Show a device's registry entry
     Show(ShowArgs),
-    /// Suspend a device: what it sends is refused, what it signed up to its last good number counts
-    Suspend(HaltArgs),
-    /// Let a suspended device send again
-    Reinstate(ReinstateArgs),
-    /// Retire a device for good
-    Retire(HaltArgs),
-    /// Replace the device of a metering point by another one
-    Exchange(ExchangeArgs),
 }
 
 /// Arguments of `device new`.
@@ -60,18 +54,15 @@ pub struct NewArgs {
     /// Folder to make for the device; a key that is there already is kept
     #[arg(long, value_name = "FOLDER")]
     pub out: PathBuf,
-    /// Device whose metering point it is to take over; metering point, zone and shard are that device's
-    #[arg(long, value_name = "THING")]
-    pub replaces: Option<DeviceId>,
     /// Metering point that the device serves
-    #[arg(long, value_name = "ID", required_unless_present = "replaces")]
-    pub metering_point: Option<MeteringPoint>,
+    #[arg(long, value_name = "ID")]
+    pub metering_point: MeteringPoint,
     /// IANA time zone of the site; its days are closed by it
-    #[arg(long, required_unless_present = "replaces")]
-    pub zone: Option<ZoneName>,
+    #[arg(long)]
+    pub zone: ZoneName,
     /// Group of devices that an agreement covers, such as a region
-    #[arg(long, value_name = "NAME", required_unless_present = "replaces")]
-    pub shard: Option<Shard>,
+    #[arg(long, value_name = "NAME")]
+    pub shard: Shard,
     /// Sensor table (JSON or TOML), or the TOML beside a recording
     #[arg(long, value_name = "FILE")]
     pub sensors: PathBuf,
@@ -87,6 +78,12 @@ pub struct NewArgs {
     /// What a poll sends
     #[arg(long, value_enum, default_value_t = SendArg::Always)]
     pub send: SendArg,
+    /// Make the folder alone, and `manifest.json` for `vitro manifest import`: the device announces itself at its first connection
+    #[arg(long)]
+    pub jitr: bool,
+    /// The public command key, as `vitro command-key show --json` prints it; with --mqtt-host, AWS is not asked for anything
+    #[arg(long, value_name = "FILE", requires = "jitr")]
+    pub command_key: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -132,9 +129,6 @@ impl From<SendArg> for SendMode {
 pub struct ShowArgs {
     /// Thing name
     pub thing: DeviceId,
-    /// Fail where registry, AWS IoT Core and ledger disagree
-    #[arg(long)]
-    pub check: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -146,6 +140,7 @@ struct Made<'a> {
     thing: &'a DeviceId,
     folder: String,
     certificate_id: &'a str,
+    serial: &'a str,
     authority: &'a str,
     not_before: String,
     not_after: String,
@@ -161,50 +156,109 @@ struct Made<'a> {
 ///
 /// # Errors
 /// [`CliError`].
-pub async fn run(command: DeviceCommand, session: &Session, now: i64, out: &mut dyn Write) -> Result<(), CliError> {
+pub async fn run(command: DeviceCommand, global: &Global, now: i64, out: &mut dyn Write) -> Result<(), CliError> {
     match command {
-        DeviceCommand::New(args) => new(&args, session, now, out).await,
-        DeviceCommand::Show(args) => show::show(&args, session, out).await,
-        DeviceCommand::Suspend(args) => status::suspend(&args, session, now, out).await,
-        DeviceCommand::Reinstate(args) => status::reinstate(&args, session, out).await,
-        DeviceCommand::Retire(args) => status::retire(&args, session, now, out).await,
-        DeviceCommand::Exchange(args) => status::exchange(&args, session, now, out).await,
+        DeviceCommand::New(args) => new(&args, global, now, out).await,
+        DeviceCommand::Renew(args) => renew::run(&args, &Session::open(global).await?, now, out).await,
+        DeviceCommand::Show(args) => cloud::show(&args, &Session::open(global).await?, out).await,
+    }
+}
+
+/// From when to when a device's certificate is good. Left out, its end is its authority's at the latest.
+fn certificate_validity(args: &ValidityArgs, authority: &dyn Authority, now: i64) -> Result<Validity, CliError> {
+    let has_end = args.not_after.is_some() || args.valid_days.is_some();
+    if authority.decides_validity() && (has_end || args.not_before.is_some()) {
+        return Err(CliError::Usage("this authority alone decides how long a certificate is good".into()));
+    }
+    let mut validity = args.validity(now, DEFAULT_DAYS)?;
+    if !has_end {
+        validity.not_after = validity.not_after.min(authority.facts().validity.not_after);
+    }
+    Ok(validity)
+}
+
+/// What a new device is told of its installation.
+struct Installation {
+    customer: Customer,
+    command_key: PublicCommandKey,
+    endpoint: Endpoint,
+}
+
+impl Installation {
+    /// Asks AWS for what the flags do not say.
+    async fn of(args: &NewArgs, session: &Session) -> Result<Self, CliError> {
+        let command_key = match &args.command_key {
+            Some(path) => command_key::read(path)?,
+            None => command_key::public_key(session).await?,
+        };
+        let endpoint = cloud::endpoint(&args.broker, session).await?;
+        Ok(Self { customer: session.stack.customer().clone(), command_key, endpoint })
+    }
+
+    /// What the flags say, if they say all.
+    fn offline(args: &NewArgs, global: &Global) -> Result<Option<Self>, CliError> {
+        match (&args.command_key, &args.broker.mqtt_host) {
+            (Some(path), Some(host)) if args.jitr => Ok(Some(Self {
+                customer: session::stack_name(global)?.customer().clone(),
+                command_key: command_key::read(path)?,
+                endpoint: cloud::endpoint_at(&args.broker, host)?,
+            })),
+            _ => Ok(None),
+        }
     }
 }
 
 /// Makes a device. Every step leaves what is there already as it is, so that a run that was cut short is simply repeated; what is
 /// there and differs ends it.
-async fn new(args: &NewArgs, session: &Session, now: i64, out: &mut dyn Write) -> Result<(), CliError> {
-    let authority = LocalAuthority::open(&args.ca)?;
+async fn new(args: &NewArgs, global: &Global, now: i64, out: &mut dyn Write) -> Result<(), CliError> {
     let table = sensors::read(&args.sensors)?;
-    let site = cloud::site(args, session).await?;
     // The tz database must have the zone.
-    vitro_proof::LocalDay::at(&site.zone, vitro_proof::UnixMillis(now.saturating_mul(1000)))
+    vitro_proof::LocalDay::at(&args.zone, vitro_proof::UnixMillis(now.saturating_mul(1000)))
         .map_err(|e| CliError::Usage(e.to_string()))?;
-    let command_key = command_key::public_key(session).await?;
-    let endpoint = cloud::endpoint(&args.broker, session).await?;
-    let validity = args.validity.validity(now, DEFAULT_DAYS)?;
+    let offline = Installation::offline(args, global)?;
+    let session = if offline.is_some() { None } else { Some(Session::open(global).await?) };
+    let authority = match &session {
+        Some(session) => authority::open(&args.ca, Some(&session.aws)).await?,
+        None => super::ca::open(&args.ca, global).await?,
+    };
+    let authority = authority.as_ref();
+    let installation = match (offline, &session) {
+        (Some(installation), _) => installation,
+        (None, Some(session)) => Installation::of(args, session).await?,
+        (None, None) => return Err(CliError::Usage("--jitr: name the broker and the command key".into())),
+    };
+    let validity = certificate_validity(&args.validity, authority, now)?;
 
     let files = DeviceFiles::open(&args.out, &args.thing, authority.facts())?;
     let certificate = match files.certificate()? {
         Some(certificate) => certificate,
-        None => files.add_certificate(&authority.issue(&files.request()?, &args.thing, validity)?, &authority)?,
+        None => {
+            let issued = authority.issue(&files.request()?, &args.thing, validity).await?;
+            files.add_certificate(&issued, authority)?
+        }
     };
     let facts: &CertificateFacts = &certificate.facts;
-    cloud::provision(session, &args.thing, &site, &certificate, &authority, &table, now).await?;
-    files.write_config(args, &site.zone, session.stack.customer(), &table, &command_key, &endpoint)?;
+    match &session {
+        Some(session) if !args.jitr => {
+            cloud::provision(session, &args.thing, args, &certificate, authority, &table, now).await?;
+        }
+        _ => files.write_manifest(args, facts, &table)?,
+    }
+    let Installation { customer, command_key, endpoint } = installation;
+    files.write_config(args, &customer, &table, &command_key, &endpoint)?;
 
     let made = Made {
         thing: &args.thing,
         folder: args.out.display().to_string(),
         certificate_id: &facts.id,
+        serial: &facts.serial,
         authority: &facts.issuer,
         not_before: show_seconds(facts.validity.not_before),
         not_after: show_seconds(facts.validity.not_after),
         public_key: facts.public_key.to_string(),
-        metering_point: &site.metering_point,
-        zone: &site.zone,
-        shard: &site.shard,
+        metering_point: &args.metering_point,
+        zone: &args.zone,
+        shard: &args.shard,
         sensor_table: table.version(),
         mqtt: format!("{}:{}", endpoint.host, endpoint.port),
     };

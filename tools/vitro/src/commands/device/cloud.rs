@@ -1,17 +1,21 @@
 //! A device in AWS IoT and in the registry. Every step can be repeated.
 
+use std::collections::BTreeSet;
+use std::io::Write;
+
 use aws_sdk_iot::types::{AttributePayload, CertificateStatus, ThingPrincipalType};
+use serde::Serialize;
 use vitro_cloud::devices::{Device, Status};
 use vitro_cloud::identities::{CertificateIdentity, NewCertificate};
-use vitro_contract::{MeteringPoint, Shard};
-use vitro_proof::{DeviceId, SensorTable, UnixMillis, ZoneName};
+use vitro_proof::{DeviceId, SensorTable, UnixMillis};
 
 use super::folder::{DeviceCertificate, Endpoint};
-use super::{BrokerArgs, NewArgs};
+use super::{BrokerArgs, NewArgs, ShowArgs};
 use crate::authority::Authority;
 use crate::error::CliError;
 use crate::files;
-use crate::pki;
+use crate::instant::show_millis;
+use crate::output;
 use crate::session::Session;
 
 /// Where the device connects to: as the flags say, else the account's own endpoint.
@@ -19,67 +23,24 @@ use crate::session::Session;
 /// # Errors
 /// [`CliError::File`] for the authorities' file; [`CliError::Aws`].
 pub(super) async fn endpoint(args: &BrokerArgs, session: &Session) -> Result<Endpoint, CliError> {
+    if let Some(host) = &args.mqtt_host {
+        return endpoint_at(args, host);
+    }
+    let found = session.iot().describe_endpoint().endpoint_type("iot:Data-ATS").send().await;
+    let found = found.map_err(|e| CliError::aws("DescribeEndpoint", &e))?.endpoint_address;
+    endpoint_at(args, &found.ok_or_else(|| CliError::malformed("DescribeEndpoint", "it holds no address"))?)
+}
+
+/// A broker at a host, otherwise as the flags say.
+///
+/// # Errors
+/// [`CliError::File`] for the authorities' file.
+pub(super) fn endpoint_at(args: &BrokerArgs, host: &str) -> Result<Endpoint, CliError> {
     let ca = match &args.mqtt_ca {
         Some(path) => files::read(path)?,
         None => Endpoint::amazon_roots().to_owned(),
     };
-    let host = match &args.mqtt_host {
-        Some(host) => host.clone(),
-        None => {
-            let found = session.iot().describe_endpoint().endpoint_type("iot:Data-ATS").send().await;
-            found
-                .map_err(|e| CliError::aws("DescribeEndpoint", &e))?
-                .endpoint_address
-                .ok_or_else(|| CliError::malformed("DescribeEndpoint", "it holds no address"))?
-        }
-    };
-    Ok(Endpoint { host, port: args.mqtt_port, ca, basic_ingest: !args.no_basic_ingest })
-}
-
-/// Where a device meters.
-#[derive(Debug)]
-pub(super) struct Site {
-    pub(super) metering_point: MeteringPoint,
-    pub(super) zone: ZoneName,
-    pub(super) shard: Shard,
-    /// The device whose place it is to take.
-    pub(super) replaces: Option<DeviceId>,
-}
-
-/// The site as the flags say, and for what they leave out, that of the device to be replaced.
-///
-/// # Errors
-/// [`CliError::Refused`] if the flags say otherwise than that device's entry, or another one replaced it already.
-pub(super) async fn site(args: &NewArgs, session: &Session) -> Result<Site, CliError> {
-    let missing = || CliError::Usage("metering point, zone and shard are needed, or a device to replace".into());
-    let Some(old) = &args.replaces else {
-        return Ok(Site {
-            metering_point: args.metering_point.clone().ok_or_else(missing)?,
-            zone: args.zone.clone().ok_or_else(missing)?,
-            shard: args.shard.clone().ok_or_else(missing)?,
-            replaces: None,
-        });
-    };
-    let old = session.device(old).await?;
-    if let Some(exchange) = old.exchange.as_ref().filter(|exchange| exchange.by != args.thing) {
-        return Err(CliError::Refused(format!("{} was exchanged for {} already", old.id, exchange.by)));
-    }
-    let malformed =
-        |error: vitro_contract::ContractError| CliError::malformed(format!("the entry of {}", old.id), error);
-    let site = Site {
-        metering_point: old.metering_point.parse().map_err(malformed)?,
-        zone: old.zone.clone(),
-        shard: old.shard.parse().map_err(malformed)?,
-        replaces: Some(old.id.clone()),
-    };
-    let differs = args.metering_point.as_ref().is_some_and(|point| *point != site.metering_point)
-        || args.zone.as_ref().is_some_and(|zone| *zone != site.zone)
-        || args.shard.as_ref().is_some_and(|shard| *shard != site.shard);
-    if differs {
-        let Site { metering_point, zone, shard, .. } = &site;
-        return Err(CliError::Refused(format!("{} serves {metering_point} in {shard}, {zone}", old.id)));
-    }
-    Ok(site)
+    Ok(Endpoint { host: host.to_owned(), port: args.mqtt_port, ca, basic_ingest: !args.no_basic_ingest })
 }
 
 /// Makes the thing, registers the certificate under its authority, binds both, puts the registry's entry, and last of all lets the
@@ -90,7 +51,7 @@ pub(super) async fn site(args: &NewArgs, session: &Session) -> Result<Site, CliE
 pub(super) async fn provision(
     session: &Session,
     thing: &DeviceId,
-    site: &Site,
+    args: &NewArgs,
     certificate: &DeviceCertificate,
     authority: &dyn Authority,
     table: &SensorTable,
@@ -107,17 +68,15 @@ pub(super) async fn provision(
         cause: None,
         status_revision: 0,
         status_applied: 0,
-        exchange: None,
-        replaces: site.replaces.clone(),
         revoked_certificates: std::collections::BTreeSet::new(),
         public_key: facts.public_key,
         certificate: certificate.pem.clone(),
         certificate_id: facts.id.clone(),
         certificate_ids: [facts.id.clone()].into(),
         enrolled_at: Some(UnixMillis(facts.validity.not_before.min(now).saturating_mul(1000))),
-        metering_point: site.metering_point.to_string(),
-        zone: site.zone.clone(),
-        shard: site.shard.to_string(),
+        metering_point: args.metering_point.to_string(),
+        zone: args.zone.clone(),
+        shard: args.shard.to_string(),
         sensor_tables: vec![table.clone()],
         mark: None,
         head: None,
@@ -134,33 +93,71 @@ pub(super) async fn provision(
         return Err(CliError::Refused(format!("the key of {thing} is {holder}'s: a key is one device's for ever")));
     }
     create_thing(&iot, session, thing).await?;
-    let arn = register_certificate(&iot, certificate, authority.certificate()).await?;
-    iot.attach_thing_principal()
-        .thing_name(thing.as_str())
-        .principal(&arn)
-        .thing_principal_type(ThingPrincipalType::ExclusiveThing)
-        .send()
-        .await
-        .map_err(|e| CliError::aws("AttachThingPrincipal", &e))?;
-    let issued = NewCertificate {
-        identity: CertificateIdentity::new(
-            pki::read_certificate(authority.certificate())?.key_hash,
-            facts.serial.parse()?,
-        ),
-        id: facts.id.clone(),
-        pem: certificate.pem.clone(),
-    };
-    session.identities().register(&entry, &issued).await?;
+    let arn = register_certificate(&iot, certificate, authority.certificate(), CertificateStatus::Active).await?;
+    attach_thing(&iot, thing, &arn).await?;
+    session.identities().register(&entry, &issued(certificate, authority)?).await?;
     if known.is_some() {
         registry.add_sensor_table(thing, table).await?;
     }
-    iot.attach_policy()
-        .policy_name(session.stack.resource("device"))
-        .target(&arn)
+    attach_policy(&iot, session, &arn).await
+}
+
+/// Lets a registered device connect with one more certificate, in the order of [`provision`], and gives the certificate's ARN. That
+/// of a suspended device is known and inactive: whether it may connect is decided by whoever reinstates it.
+///
+/// # Errors
+/// [`CliError::Refused`] if AWS IoT knows no active authority of it; [`CliError::Aws`]; [`CliError::Cloud`].
+pub(super) async fn admit(
+    session: &Session,
+    device: &Device,
+    certificate: &DeviceCertificate,
+    authority: &dyn Authority,
+) -> Result<String, CliError> {
+    let iot = session.iot();
+    let active = device.status == Status::Active;
+    let status = if active { CertificateStatus::Active } else { CertificateStatus::Inactive };
+    let arn = register_certificate(&iot, certificate, authority.certificate(), status).await?;
+    attach_thing(&iot, &device.id, &arn).await?;
+    session.identities().register(device, &issued(certificate, authority)?).await?;
+    attach_policy(&iot, session, &arn).await?;
+    Ok(arn)
+}
+
+/// Lets a certificate connect, or no longer.
+///
+/// # Errors
+/// [`CliError::Aws`].
+pub(super) async fn set_certificate_status(
+    session: &Session,
+    id: &str,
+    status: CertificateStatus,
+) -> Result<(), CliError> {
+    let sent = session.iot().update_certificate().certificate_id(id).new_status(status).send().await;
+    sent.map(|_| ()).map_err(|e| CliError::aws("UpdateCertificate", &e))
+}
+
+fn issued(certificate: &DeviceCertificate, authority: &dyn Authority) -> Result<NewCertificate, CliError> {
+    Ok(NewCertificate {
+        identity: CertificateIdentity::new(authority.facts().key_hash, certificate.facts.serial.parse()?),
+        id: certificate.facts.id.clone(),
+        pem: certificate.pem.clone(),
+    })
+}
+
+async fn attach_thing(iot: &aws_sdk_iot::Client, thing: &DeviceId, arn: &str) -> Result<(), CliError> {
+    let sent = iot
+        .attach_thing_principal()
+        .thing_name(thing.as_str())
+        .principal(arn)
+        .thing_principal_type(ThingPrincipalType::ExclusiveThing)
         .send()
-        .await
-        .map_err(|e| CliError::aws("AttachPolicy", &e))
-        .map(|_| ())
+        .await;
+    sent.map(|_| ()).map_err(|e| CliError::aws("AttachThingPrincipal", &e))
+}
+
+async fn attach_policy(iot: &aws_sdk_iot::Client, session: &Session, arn: &str) -> Result<(), CliError> {
+    let sent = iot.attach_policy().policy_name(session.stack.resource("device")).target(arn).send().await;
+    sent.map(|_| ()).map_err(|e| CliError::aws("AttachPolicy", &e))
 }
 
 /// A run that is repeated must mean the same device.
@@ -180,9 +177,6 @@ fn same_device(known: &Device, wanted: &Device) -> Result<(), CliError> {
     }
     if known.shard != wanted.shard {
         return refused("shard");
-    }
-    if known.replaces != wanted.replaces {
-        return refused("device to replace");
     }
     if known.status != Status::Active {
         return Err(CliError::Refused(format!("{} is {}", known.id, known.status.as_str())));
@@ -207,17 +201,18 @@ async fn create_thing(iot: &aws_sdk_iot::Client, session: &Session, thing: &Devi
     }
 }
 
-/// Registers the certificate as active under its authority and gives its ARN. AWS checks that the authority signed it.
+/// Registers the certificate under its authority and gives its ARN. AWS checks that the authority signed it.
 async fn register_certificate(
     iot: &aws_sdk_iot::Client,
     certificate: &DeviceCertificate,
     authority: &str,
+    status: CertificateStatus,
 ) -> Result<String, CliError> {
     let registered = iot
         .register_certificate()
         .certificate_pem(&certificate.pem)
         .ca_certificate_pem(authority)
-        .status(CertificateStatus::Active)
+        .status(status.clone())
         .send()
         .await;
     let no_arn = || CliError::malformed("AWS IoT", "the certificate has no ARN");
@@ -230,8 +225,8 @@ async fn register_certificate(
             let found = iot.describe_certificate().certificate_id(&certificate.facts.id).send().await;
             let found = found.map_err(|e| CliError::aws("DescribeCertificate", &e))?;
             let found = found.certificate_description.ok_or_else(no_arn)?;
-            if found.status != Some(CertificateStatus::Active) {
-                let status = found.status.map_or_else(|| "not active".to_owned(), |s| s.as_str().to_lowercase());
+            if found.status.as_ref() != Some(&status) {
+                let status = found.status.map_or_else(|| "unknown".to_owned(), |s| s.as_str().to_lowercase());
                 return Err(CliError::Refused(format!("the certificate is {status} in AWS IoT")));
             }
             found.certificate_arn.ok_or_else(no_arn)
@@ -241,4 +236,67 @@ async fn register_certificate(
         ))),
         _ => Err(error),
     }
+}
+
+/// A registry entry as it is printed.
+#[derive(Serialize)]
+struct Shown<'a> {
+    thing: &'a DeviceId,
+    status: &'static str,
+    certificate_id: &'a str,
+    certificate_ids: &'a BTreeSet<String>,
+    enrolled: Option<String>,
+    public_key: String,
+    metering_point: &'a str,
+    zone: String,
+    shard: &'a str,
+    sensor_tables: &'a [SensorTable],
+    newest_number: Option<u64>,
+    newest_received: Option<String>,
+    head_block: Option<u64>,
+    closed_through: Option<u64>,
+    silent_since: Option<String>,
+}
+
+/// Shows a device's registry entry.
+///
+/// # Errors
+/// [`CliError::NotFound`] if it is not registered.
+pub(super) async fn show(args: &ShowArgs, session: &Session, out: &mut dyn Write) -> Result<(), CliError> {
+    let device = session.device(&args.thing).await?;
+    let shown = Shown {
+        thing: &device.id,
+        status: device.status.as_str(),
+        certificate_id: &device.certificate_id,
+        certificate_ids: &device.certificate_ids,
+        enrolled: device.enrolled_at.map(|at| show_millis(at.0)),
+        public_key: device.public_key.to_string(),
+        metering_point: &device.metering_point,
+        zone: device.zone.to_string(),
+        shard: &device.shard,
+        sensor_tables: &device.sensor_tables,
+        newest_number: device.mark.map(|mark| mark.number.0),
+        newest_received: device.mark.map(|mark| show_millis(mark.received.0)),
+        head_block: device.head.map(|head| head.block.0),
+        closed_through: device.closed_through.map(|number| number.0),
+        silent_since: device.gap_since.map(|since| show_millis(since.0)),
+    };
+    if args.json {
+        return output::json(out, &shown);
+    }
+    let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".into());
+    for (name, value) in [
+        ("device", shown.thing.to_string()),
+        ("status", shown.status.to_owned()),
+        ("certificate", shown.certificate_id.to_owned()),
+        ("enrolled", or_none(shown.enrolled)),
+        ("serves", format!("{} in {}, {}", shown.metering_point, shown.shard, shown.zone)),
+        ("sensor table", or_none(device.sensor_tables.last().map(|table| table.version().to_string()))),
+        ("newest", or_none(shown.newest_received)),
+        ("head block", or_none(shown.head_block.map(|n| n.to_string()))),
+        ("silent since", or_none(shown.silent_since)),
+    ] {
+        output::line(out, &format!("{name:<13} {value}"))?;
+    }
+    Ok(())
 }

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use vitro_device::DeviceConfig;
 use vitro_device::config::{CONFIG_FILE, CommandKey, CommandKeys, DeviceFolder};
-use vitro_proof::{Customer, DeviceId, SensorTable, ZoneName};
+use vitro_proof::{Customer, DeviceId, SensorTable};
 
 use super::NewArgs;
-use crate::authority::Authority;
+use crate::authority::{self, Authority};
 use crate::commands::command_key::PublicCommandKey;
 use crate::error::CliError;
 use crate::files;
@@ -97,19 +97,19 @@ impl DeviceFiles {
         if !path.exists() {
             return Ok(None);
         }
-        let text = files::read(&path)?;
-        let end = "-----END CERTIFICATE-----\n";
-        let first = text.find(end).map_or(text.len(), |at| at + end.len());
-        self.checked(&text[..first]).map(Some)
+        let first = pki::split(&files::read(&path)?).into_iter().next();
+        let first = first.ok_or_else(|| CliError::malformed(path.display().to_string(), "it holds no certificate"))?;
+        self.checked(&first).map(Some)
     }
 
-    /// Puts a new certificate and its issuer into the folder.
+    /// Puts a new certificate and the authorities above it into the folder: what the device shows when it connects.
     ///
     /// # Errors
     /// [`CliError::Refused`] if it is for another key, thing or authority.
     pub fn add_certificate(&self, pem: &str, authority: &dyn Authority) -> Result<DeviceCertificate, CliError> {
         let certificate = self.checked(pem)?;
-        files::replace(&self.folder.join("cert.pem"), &format!("{pem}{}", authority.certificate()))?;
+        authority::check_issued(authority, pem, &self.thing)?;
+        files::replace(&self.folder.join("cert.pem"), format!("{pem}{}", authority.issuers().concat()))?;
         Ok(certificate)
     }
 
@@ -130,6 +130,28 @@ impl DeviceFiles {
         Ok(DeviceCertificate { pem: pem.to_owned(), facts })
     }
 
+    /// Writes what the manifest is to expect: this device, with this key and this certificate.
+    ///
+    /// # Errors
+    /// [`CliError::File`].
+    pub fn write_manifest(
+        &self,
+        args: &NewArgs,
+        certificate: &CertificateFacts,
+        table: &SensorTable,
+    ) -> Result<(), CliError> {
+        let line = serde_json::json!([{
+            "thing": self.thing,
+            "metering_point": args.metering_point,
+            "shard": args.shard,
+            "zone": args.zone,
+            "sensors": table,
+            "public_key": certificate.public_key,
+            "serial": certificate.serial,
+        }]);
+        files::replace(&self.folder.join("manifest.json"), format!("{line:#}\n"))
+    }
+
     /// Writes what the agent is configured by; what an operator has changed there is replaced by the arguments. The result is read
     /// back as the agent will read it.
     ///
@@ -138,14 +160,13 @@ impl DeviceFiles {
     pub fn write_config(
         &self,
         args: &NewArgs,
-        zone: &ZoneName,
         customer: &Customer,
         table: &SensorTable,
         command_key: &PublicCommandKey,
         endpoint: &Endpoint,
     ) -> Result<(), CliError> {
         let mut config =
-            DeviceConfig::new(self.thing.clone(), customer.clone(), zone.clone(), &endpoint.host, endpoint.port);
+            DeviceConfig::new(self.thing.clone(), customer.clone(), args.zone.clone(), &endpoint.host, endpoint.port);
         config.broker.basic_ingest = endpoint.basic_ingest;
         config.sampling.poll_interval_seconds = args.poll_interval;
         config.sampling.send = args.send.into();
@@ -193,14 +214,14 @@ mod tests {
         }
     }
 
-    fn zone() -> ZoneName {
-        "Etc/GMT+7".parse().unwrap()
+    fn block<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
     }
 
     #[test]
     fn a_folder_is_made_once_and_completed_again() {
         let root = tempfile::tempdir().unwrap();
-        let authority = LocalAuthority::create(&root.path().join("ca"), "Acme", VALIDITY).unwrap();
+        let authority = LocalAuthority::create(&root.path().join("ca"), "Acme", VALIDITY, 1).unwrap();
         let out = root.path().join("dev");
         let thing: DeviceId = "dev-1".parse().unwrap();
         let table = serde_json::from_str(r#"{"version":1,"sensors":[{"name":"t","unit":"Cel","kind":"gauge"}]}"#);
@@ -214,11 +235,11 @@ mod tests {
             let found = files.certificate().unwrap();
             assert_eq!(found.is_some(), round == 1);
             let certificate = found.unwrap_or_else(|| {
-                let pem = authority.issue(&files.request().unwrap(), &thing, VALIDITY).unwrap();
+                let pem = block(authority.issue(&files.request().unwrap(), &thing, VALIDITY)).unwrap();
                 files.add_certificate(&pem, &authority).unwrap()
             });
             ids.push(certificate.facts.id);
-            files.write_config(&args(), &zone(), &"acme".parse().unwrap(), &table, &command_key, &endpoint).unwrap();
+            files.write_config(&args(), &"acme".parse().unwrap(), &table, &command_key, &endpoint).unwrap();
         }
         assert_eq!(ids[0], ids[1], "a second run keeps the certificate");
         let folder = DeviceFolder::open(&out).unwrap();
@@ -231,7 +252,7 @@ mod tests {
             DeviceFiles::open(&out, &"dev-2".parse().unwrap(), authority.facts()),
             Err(CliError::Refused(_))
         ));
-        let other = LocalAuthority::create(&root.path().join("ca2"), "Other", VALIDITY).unwrap();
+        let other = LocalAuthority::create(&root.path().join("ca2"), "Other", VALIDITY, 1).unwrap();
         let files = DeviceFiles::open(&out, &thing, other.facts()).unwrap();
         assert!(matches!(files.certificate(), Err(CliError::Refused(_))));
     }
@@ -239,14 +260,14 @@ mod tests {
     #[test]
     fn settings_that_the_agent_refuses_are_usage_errors() {
         let root = tempfile::tempdir().unwrap();
-        let authority = LocalAuthority::create(&root.path().join("ca"), "Acme", VALIDITY).unwrap();
+        let authority = LocalAuthority::create(&root.path().join("ca"), "Acme", VALIDITY, 1).unwrap();
         let files = DeviceFiles::open(&root.path().join("d"), &"dev-1".parse().unwrap(), authority.facts()).unwrap();
         let table = serde_json::from_str(r#"{"version":1,"sensors":[{"name":"t","unit":"Cel","kind":"gauge"}]}"#);
         let signer = SoftwareSigner::from_scalar(&[3; 32]).unwrap();
         let key = PublicCommandKey { id: "key-1".into(), public_key: signer.public_key() };
         let endpoint = Endpoint { host: "h".into(), port: 1, ca: String::new(), basic_ingest: true };
         let args = NewArgs { poll_interval: 0, ..*args() };
-        let refused = files.write_config(&args, &zone(), &"acme".parse().unwrap(), &table.unwrap(), &key, &endpoint);
+        let refused = files.write_config(&args, &"acme".parse().unwrap(), &table.unwrap(), &key, &endpoint);
         assert!(matches!(refused, Err(CliError::Usage(_))));
     }
 }
