@@ -5,7 +5,7 @@ PYTHON ?= $(firstword $(shell command -v python3.11) python3)
 CARGO ?= cargo
 # The stack, the demo and the tests look for the programs here.
 export CARGO_TARGET_DIR := $(CURDIR)/target
-FUNCTIONS := ingest summarize reconcile heartbeat publish bill status
+FUNCTIONS := ingest summarize reconcile heartbeat publish bill status register trust
 STACK := .venv/stack/bin/python -m stack $(if $(STATE_DIR),--state-dir $(STATE_DIR))
 PIP := pip install --quiet --disable-pip-version-check --requirement
 

@@ -16,8 +16,8 @@ from outsider import attack, publish
 from stack import Installation, StackError, wait
 
 pytestmark = pytest.mark.e2e
-FUNCTIONS = ("ingest", "summarize", "reconcile", "heartbeat", "publish", "bill", "status")
-QUEUES = ("telemetry", "blocks", "summarize", "reconcile", "publish", "status")
+FUNCTIONS = ("ingest", "summarize", "reconcile", "heartbeat", "publish", "bill", "status", "register", "trust")
+QUEUES = ("telemetry", "blocks", "summarize", "reconcile", "publish", "status", "register")
 DEAD = (*(f"{queue}-dlq" for queue in QUEUES), "rule-errors")
 
 

@@ -27,12 +27,22 @@ ENVIRONMENT = {
     "heartbeat": {"VITRO_READINGS_TABLE", "VITRO_DEVICES_TABLE", "VITRO_LIVENESS_MINUTES"},
     "publish": {"VITRO_DAYS_TABLE", "VITRO_PARKED_TABLE", "VITRO_ARCHIVE_BUCKET", "VITRO_FABRIC_SECRET"},
     "bill": {"VITRO_ARCHIVE_BUCKET", "VITRO_FABRIC_SECRET"},
+    "register": {
+        *("VITRO_DEVICES_TABLE", "VITRO_IDENTITIES_TABLE", "VITRO_MANIFEST_TABLE", "VITRO_TRUST_TABLE"),
+        *("VITRO_PARKED_TABLE", "VITRO_ARCHIVE_BUCKET", "VITRO_QUARANTINE_BUCKET"),
+        *("VITRO_FABRIC_SECRET", "VITRO_DEVICE_POLICY"),
+    },
+    "trust": {
+        *("VITRO_TRUST_TABLE", "VITRO_IDENTITIES_TABLE", "VITRO_DEVICES_TABLE", "VITRO_READINGS_TABLE"),
+        *("VITRO_ARCHIVE_BUCKET", "VITRO_STATUS_QUEUE_URL"),
+    },
     "status": {"VITRO_DEVICES_TABLE", "VITRO_PARKED_TABLE"},
 }
 
 SCHEDULES = {
     "summarize": ("P-deadline", "rate(1 hour)", '{"deadline":true}'),
     "heartbeat": ("P-heartbeat", "rate(5 minutes)", "{}"),
+    "trust": ("P-trust", "rate(${TrustMinutes} minutes)", "{}"),
     "bill": ("P-bill", "cron(0 6 * * ? *)", "{}"),
 }
 

@@ -61,11 +61,12 @@ def test_each_queue_wakes_the_function_that_the_flow_says(template: Template) ->
         ("reconcile", "ReconcileQueue"),
         ("publish", "PublishQueue"),
         ("status", "StatusQueue"),
+        ("register", "RegisterQueue"),
     }
 
 
 def test_a_ledger_away_for_a_night_sends_nothing_to_the_dead_letters(template: Template) -> None:
-    for name in ("PublishQueue", "StatusQueue"):
+    for name in ("PublishQueue", "StatusQueue", "RegisterQueue"):
         queue = template.of_type("AWS::SQS::Queue")[name]
         patience = queue["VisibilityTimeout"] * queue["RedrivePolicy"]["maxReceiveCount"]
         assert patience >= 10 * 3600, name

@@ -8,6 +8,9 @@ SECRET = "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:
 COMMANDS = "arn:${AWS::Partition}:iot:${AWS::Region}:${AWS::AccountId}:topic/vitro/${Customer}/*/command"
 # A certificate's id is its hash, so no name can tell whose it is.
 CERTIFICATES = "arn:${AWS::Partition}:iot:${AWS::Region}:${AWS::AccountId}:cert/*"
+# Nor can that of an authority; and a device's name is the customer's choice.
+AUTHORITIES = CERTIFICATES.replace(":cert/", ":cacert/")
+THINGS = CERTIFICATES.replace(":cert/", ":thing/")
 
 CONSUME = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
 
@@ -69,15 +72,43 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
         "ParkedTable.Arn": {"dynamodb:PutItem"},
         CERTIFICATES: {"iot:DescribeCertificate", "iot:UpdateCertificate"},
     },
+    "RegisterRole": {
+        "RegisterQueue.Arn": CONSUME,
+        "DevicesTable.Arn": {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"},
+        "IdentitiesTable.Arn": {"dynamodb:GetItem", "dynamodb:PutItem"},
+        "ManifestTable.Arn": {"dynamodb:GetItem"},
+        "TrustTable.Arn": {"dynamodb:Scan"},
+        "ParkedTable.Arn": {"dynamodb:PutItem"},
+        "ArchiveBucket.Arn/trust/*": {"s3:GetObject"},
+        "QuarantineBucket.Arn/quarantine/*": {"s3:PutObject"},
+        CERTIFICATES: {
+            *("iot:DescribeCertificate", "iot:UpdateCertificate", "iot:AttachPolicy", "iot:AttachThingPrincipal"),
+        },
+        AUTHORITIES: {"iot:DescribeCACertificate"},
+        THINGS: {"iot:CreateThing", "iot:DescribeThing", "iot:AttachThingPrincipal"},
+        SECRET + "fabric-??????": {"secretsmanager:GetSecretValue"},
+    },
+    "TrustRole": {
+        "TrustTable.Arn": {"dynamodb:Scan", "dynamodb:UpdateItem"},
+        "IdentitiesTable.Arn": {"dynamodb:GetItem"},
+        "IdentitiesTable.Arn/index/issuer": {"dynamodb:Query"},
+        "ReadingsTable.Arn": {"dynamodb:Query"},
+        "DevicesTable.Arn": {"dynamodb:GetItem", "dynamodb:UpdateItem"},
+        "ArchiveBucket.Arn/trust/*": {"s3:GetObject", "s3:PutObject"},
+        "StatusQueue.Arn": {"sqs:SendMessage"},
+        CERTIFICATES: {"iot:UpdateCertificate"},
+    },
     "RulesRole": {
         "TelemetryQueue.Arn": {"sqs:SendMessage"},
         "BlocksQueue.Arn": {"sqs:SendMessage"},
+        "RegisterQueue.Arn": {"sqs:SendMessage"},
         "RuleErrorsQueue.Arn": {"sqs:SendMessage"},
     },
     "SchedulesRole": {
         "SummarizeFunction.Arn": {"lambda:InvokeFunction"},
         "HeartbeatFunction.Arn": {"lambda:InvokeFunction"},
         "BillFunction.Arn": {"lambda:InvokeFunction"},
+        "TrustFunction.Arn": {"lambda:InvokeFunction"},
         "SchedulesDeadLetters.Arn": {"sqs:SendMessage"},
     },
 }

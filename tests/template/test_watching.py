@@ -13,10 +13,13 @@ METRICS = {
     *("DaysMatched", "DaysBackfilled", "DaysIncomplete", "DaysMismatched", "DaysMissing"),
     *("DaysPublished", "DaysParked", "DaysRetried", "StatementsIssued"),
     *("StatusApplied", "StatusParked"),
+    *("DevicesRegistered", "CertificatesRenewed", "RegistrationsRefused", "RegistrationsRetried"),
+    *("DevicesRevoked", "CrlsAccepted", "CrlFaults", "AuthoritiesWithoutList"),
 }
 ALARMED = {
     *("Refused", "Equivocations", "GapsLive", "DaysParked", "DaysRetried"),
     *("DaysMismatched", "DaysIncomplete", "DaysMissing", "StatusParked"),
+    *("RegistrationsRefused", "CrlFaults", "AuthoritiesWithoutList"),
 }
 
 

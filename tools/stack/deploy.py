@@ -12,7 +12,7 @@ from pathlib import Path
 from stack import aws, local
 from stack.model import REPO, StackError, StackInfo
 
-FUNCTIONS = ("ingest", "summarize", "reconcile", "heartbeat", "publish", "bill", "status")
+FUNCTIONS = ("ingest", "summarize", "reconcile", "heartbeat", "publish", "bill", "status", "register", "trust")
 
 
 @dataclass(frozen=True)

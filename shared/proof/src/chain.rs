@@ -84,6 +84,18 @@ pub fn verify_chain(
     verify_with(signature::es256(), leaf, issuers, roots, crls, now, policy)
 }
 
+/// Checks that an authority's certificate may stand below another's: named and signed by it, and allowed to sign by both. A root is
+/// given as its own issuer. Neither validity nor revocation is asked: those are asked of the whole chain, when it is used.
+///
+/// # Errors
+/// [`ChainFault::UnknownCa`] if it names another issuer; [`ChainFault::WrongCurve`], [`ChainFault::BadChain`].
+pub fn check_authority(certificate: &[u8], issuer: &[u8]) -> Result<(), ChainFault> {
+    let read = |der| {
+        Certificate::read(der).map_err(|cause| ChainFault::BadChain { certificate: "the authority".into(), cause })
+    };
+    path::check_authority(signature::es256(), &read(certificate)?, &read(issuer)?)
+}
+
 /// [`verify_chain`] with a given backend.
 fn verify_with(
     es256: &dyn SignatureVerificationAlgorithm,

@@ -2,7 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{ca, command_key, days, device, ledger, manifest, quarantine, readings};
+use crate::commands::{ca, command_key, days, device, ledger, manifest, quarantine, readings, trust};
 
 /// Vitro's operator: authorities, devices, keys; what was stored, refused and agreed on.
 #[derive(Debug, Parser)]
@@ -43,6 +43,9 @@ pub enum Command {
     /// Devices: keys, certificates, registration
     #[command(subcommand)]
     Device(device::DeviceCommand),
+    /// The authorities whose devices are taken in, and where their revocation lists are
+    #[command(subcommand)]
+    Trust(trust::TrustCommand),
     /// What the customer says about devices to come
     #[command(subcommand)]
     Manifest(manifest::ManifestCommand),

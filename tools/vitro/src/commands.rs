@@ -8,6 +8,7 @@ pub mod ledger;
 pub mod manifest;
 pub mod quarantine;
 pub mod readings;
+pub mod trust;
 
 use std::io::Write;
 
@@ -27,6 +28,7 @@ pub async fn run(cli: Cli, out: &mut dyn Write) -> Result<(), CliError> {
     match command {
         Command::Ca(command) => ca::run(command, &global, now, out).await,
         Command::Device(command) => device::run(command, &global, now, out).await,
+        Command::Trust(command) => trust::run(&command, &Session::open(&global).await?, now, out).await,
         Command::Manifest(command) => manifest::run(&command, &Session::open(&global).await?, now, out).await,
         Command::Readings(args) => readings::run(&args, &Session::open(&global).await?, out).await,
         Command::Days(args) => days::list(&args, &Session::open(&global).await?, out).await,

@@ -10,6 +10,7 @@ use vitro_cloud::manifest::Manifest;
 use vitro_cloud::parked::ParkedTable;
 use vitro_cloud::queue::{QueueUrls, SqsOutbox};
 use vitro_cloud::readings::Readings;
+use vitro_cloud::trust::TrustTable;
 use vitro_proof::{Customer, DeviceId};
 
 use crate::cli::Global;
@@ -61,6 +62,12 @@ impl Session {
         Manifest::new(self.dynamodb(), self.stack.resource("manifest"))
     }
 
+    /// The authorities whose devices are taken in.
+    #[must_use]
+    pub fn trust(&self) -> TrustTable {
+        TrustTable::new(self.dynamodb(), self.stack.resource("trust"))
+    }
+
     /// A registered device.
     ///
     /// # Errors
@@ -99,20 +106,44 @@ impl Session {
         Ok(SqsOutbox::new(sqs, QueueUrls { publish, ..QueueUrls::default() }))
     }
 
-    /// The archive. Its bucket's name ends in account and region, which a table's ARN tells.
+    /// The archive. Its bucket's name ends in account and region.
     ///
     /// # Errors
     /// [`CliError::Aws`].
     pub async fn archive(&self) -> Result<S3Archive, CliError> {
+        let arn = self.table_arn().await?;
+        let [_, _, _, region, account, ..] = arn.as_slice() else { return Err(no_arn()) };
+        let bucket = format!("{}-{account}-{region}", self.stack.resource("archive"));
+        Ok(S3Archive::new(vitro_cloud::aws::s3(&self.aws), bucket))
+    }
+
+    /// Partition and account that the installation is in.
+    ///
+    /// # Errors
+    /// [`CliError::Aws`].
+    pub async fn account(&self) -> Result<(String, String), CliError> {
+        let arn = self.table_arn().await?;
+        let [_, partition, _, _, account, ..] = arn.as_slice() else { return Err(no_arn()) };
+        Ok((partition.clone(), account.clone()))
+    }
+
+    /// The parts of a table's ARN, which tells partition, region and account.
+    async fn table_arn(&self) -> Result<Vec<String>, CliError> {
         let table = self.dynamodb().describe_table().table_name(self.stack.resource("days")).send().await;
         let table = table.map_err(|e| CliError::aws("DescribeTable", &e))?.table;
         let arn = table.and_then(|table| table.table_arn).unwrap_or_default();
-        let parts: Vec<&str> = arn.split(':').collect();
-        let (Some(region), Some(account)) = (parts.get(3), parts.get(4)) else {
-            return Err(CliError::malformed("DescribeTable", "the table has no ARN"));
-        };
-        let bucket = format!("{}-{account}-{region}", self.stack.resource("archive"));
-        Ok(S3Archive::new(vitro_cloud::aws::s3(&self.aws), bucket))
+        Ok(arn.split(':').map(str::to_owned).collect())
+    }
+
+    /// The URL of one of the installation's queues.
+    ///
+    /// # Errors
+    /// [`CliError::Aws`].
+    pub async fn queue_url(&self, what: &str) -> Result<String, CliError> {
+        let sqs = aws_sdk_sqs::Client::new(&self.aws);
+        let found = sqs.get_queue_url().queue_name(self.stack.resource(what)).send().await;
+        let url = found.map_err(|e| CliError::aws("GetQueueUrl", &e))?.queue_url;
+        url.ok_or_else(|| CliError::malformed("GetQueueUrl", "it holds no URL"))
     }
 
     /// A client of Secrets Manager.
@@ -120,6 +151,10 @@ impl Session {
     pub fn secrets(&self) -> aws_sdk_secretsmanager::Client {
         aws_sdk_secretsmanager::Client::new(&self.aws)
     }
+}
+
+fn no_arn() -> CliError {
+    CliError::malformed("DescribeTable", "the table has no ARN")
 }
 
 /// The installation that the flags name.

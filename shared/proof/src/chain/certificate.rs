@@ -270,7 +270,8 @@ impl<'a> Certificate<'a> {
     }
 
     /// Whether it carries its own issuer's name.
-    pub(super) fn is_self_issued(&self) -> bool {
+    #[must_use]
+    pub fn is_self_issued(&self) -> bool {
         self.subject_raw() == self.issuer().as_raw()
     }
 

@@ -189,6 +189,33 @@ impl<'p, 'a> Path<'p, 'a> {
     }
 }
 
+/// Checks an authority's certificate and its issuer's as far as the two alone can tell.
+pub(super) fn check_authority(
+    es256: &dyn SignatureVerificationAlgorithm,
+    certificate: &Certificate<'_>,
+    issuer: &Certificate<'_>,
+) -> Result<(), ChainFault> {
+    if !certificate.names_issuer(issuer) {
+        return Err(ChainFault::UnknownCa { issuer: show(certificate.issuer()) });
+    }
+    for authority in [certificate, issuer] {
+        let broken = |cause| Err(ChainFault::BadChain { certificate: authority.label(), cause });
+        if authority.public_key().is_none() {
+            return Err(ChainFault::WrongCurve { certificate: authority.label() });
+        }
+        if !authority.is_authority() {
+            return broken(BrokenLink::NotAnAuthority);
+        }
+        if !authority.may_sign_certificates() {
+            return broken(BrokenLink::KeyUsage);
+        }
+    }
+    if certificate.der() != issuer.der() && issuer.path_length() == Some(0) {
+        return Err(ChainFault::BadChain { certificate: issuer.label(), cause: BrokenLink::PathLength });
+    }
+    check_signature(es256, certificate, issuer)
+}
+
 fn check_signature(
     es256: &dyn SignatureVerificationAlgorithm,
     certificate: &Certificate<'_>,

@@ -1,0 +1,73 @@
+//! A certificate's chain, completed from the trust store and verified with the last accepted revocation lists.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use vitro_cloud::CloudError;
+use vitro_cloud::archive::Archive;
+use vitro_cloud::days::ObjectRef;
+use vitro_cloud::trust::{TrustStore, TrustedAuthority};
+use vitro_proof::chain::{ChainPolicy, Crl, VerifiedChain, verify_chain};
+use vitro_proof::{Hash, UnixMillis};
+
+use crate::register::Failure;
+
+/// The trust store with the lists that were read from the archive already: a list never changes under its digest.
+pub(crate) struct Chains {
+    store: Box<dyn TrustStore>,
+    archive: Box<dyn Archive>,
+    lists: Mutex<BTreeMap<Hash, Arc<Crl>>>,
+}
+
+impl Chains {
+    pub(crate) fn new(store: Box<dyn TrustStore>, archive: Box<dyn Archive>) -> Self {
+        Self { store, archive, lists: Mutex::default() }
+    }
+
+    /// Verifies a device's certificate against the trust store as it is now. `issuer` is the authority that AWS IoT knows it by: it
+    /// helps to complete the chain, and is believed no more than any other.
+    pub(crate) async fn verify(
+        &self,
+        leaf: &[u8],
+        issuer: Option<&[u8]>,
+        now: UnixMillis,
+    ) -> Result<VerifiedChain, Failure> {
+        let authorities = self.store.authorities().await?;
+        let mut lists = Vec::new();
+        for authority in &authorities {
+            lists.extend(self.list(authority).await?);
+        }
+        let is_root = |authority: &&TrustedAuthority| authority.parent.is_none();
+        let roots: Vec<&[u8]> = authorities.iter().filter(is_root).map(|root| root.certificate.as_slice()).collect();
+        let mut issuers: Vec<&[u8]> =
+            authorities.iter().filter(|a| !is_root(a)).map(|authority| authority.certificate.as_slice()).collect();
+        issuers.extend(issuer.filter(|issuer| !issuers.contains(issuer) && !roots.contains(issuer)));
+        let lists: Vec<&Crl> = lists.iter().map(AsRef::as_ref).collect();
+        Ok(verify_chain(leaf, &issuers, &roots, &lists, now, ChainPolicy::WithRevocation)?)
+    }
+
+    /// The last accepted list of an authority. It was verified when it was accepted; its signature is checked again, because the
+    /// archive and the table are not where a signature is made.
+    async fn list(&self, authority: &TrustedAuthority) -> Result<Option<Arc<Crl>>, CloudError> {
+        let Some(accepted) = &authority.crl else { return Ok(None) };
+        let known = self.lists.lock().unwrap_or_else(PoisonError::into_inner).get(&accepted.digest).cloned();
+        if known.is_some() {
+            return Ok(known);
+        }
+        let object = ObjectRef { key: accepted.key.clone(), version: String::new() };
+        let bytes = self.archive.get(&object).await?;
+        let damaged = |detail: String| CloudError::damaged(format!("the archive's {}", accepted.key), detail);
+        let list = Crl::verify(&bytes, &authority.certificate).map_err(|fault| damaged(fault.to_string()))?;
+        if list.hash() != accepted.digest {
+            return Err(damaged(format!("its digest is {}", list.hash())));
+        }
+        let list = Arc::new(list);
+        let mut lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
+        // Old lists are of no use to anybody.
+        if lists.len() > 64 {
+            lists.clear();
+        }
+        lists.insert(accepted.digest, Arc::clone(&list));
+        Ok(Some(list))
+    }
+}

@@ -1,0 +1,262 @@
+//! The way of a device from its announcement to the ledger.
+
+use std::sync::Mutex;
+
+use vitro_client::{Channel, Client};
+use vitro_cloud::batch::{BatchResponse, SqsEvent, SqsRecord, each};
+use vitro_cloud::config::StackName;
+use vitro_cloud::devices::{Device, Status};
+use vitro_cloud::identities::{CertificateIdentity, NewCertificate};
+use vitro_cloud::manifest::Expected;
+use vitro_cloud::metrics::Metrics;
+use vitro_cloud::rule_event::RuleEvent;
+use vitro_cloud::trust::certificate_der;
+use vitro_cloud::{Clock, CloudError};
+use vitro_proof::chain::{Certificate, ChainFault, VerifiedChain};
+use vitro_proof::{DeviceId, Reason, UnixMillis};
+
+use crate::announced::Announced;
+use crate::chain::Chains;
+use crate::decide::{Facts, Plan, attributes_of, decide};
+use crate::ledger::{self, NotYet};
+use crate::ports::{CertificateState, Iot, IotCertificate, Keep, ManifestSource, Ports, Registry};
+use crate::refusal::Refusal;
+
+/// Whose devices these are.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The installation.
+    pub stack: StackName,
+    /// The IoT policy of its devices.
+    pub policy: String,
+}
+
+/// Why a registration did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The device is not taken in.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// It is taken in; the ledger alone refuses it for good.
+    #[error("{detail}")]
+    Ledger { thing: DeviceId, code: String, detail: String },
+    /// It comes again.
+    #[error(transparent)]
+    Cloud(#[from] CloudError),
+    /// It comes again: the ledger is away.
+    #[error(transparent)]
+    Away(#[from] vitro_client::ClientError),
+}
+
+impl From<ChainFault> for Failure {
+    fn from(fault: ChainFault) -> Self {
+        Self::Refused(fault.into())
+    }
+}
+
+/// What became of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Done {
+    /// It is a device now.
+    Registered,
+    /// It has another certificate now.
+    Renewed,
+    /// It was and had.
+    Known,
+}
+
+/// The function.
+pub struct Register<L> {
+    settings: Settings,
+    iot: Box<dyn Iot>,
+    registry: Box<dyn Registry>,
+    manifest: Box<dyn ManifestSource>,
+    keep: Box<dyn Keep>,
+    clock: Box<dyn Clock>,
+    chains: Chains,
+    ledger: Client<L>,
+    metrics: Mutex<Metrics>,
+}
+
+impl<L: Channel> Register<L> {
+    /// The function over what it stands on.
+    pub fn new(settings: Settings, ports: Ports, ledger: L) -> Self {
+        let metrics = Mutex::new(Metrics::new(&settings.stack));
+        Self {
+            iot: ports.iot,
+            registry: ports.registry,
+            manifest: ports.manifest,
+            keep: ports.keep,
+            clock: ports.clock,
+            chains: Chains::new(ports.trust, ports.archive),
+            ledger: Client::new(ledger),
+            metrics,
+            settings,
+        }
+    }
+
+    /// Handles a batch; what fails comes again alone.
+    pub async fn handle(&self, event: SqsEvent) -> (BatchResponse, Metrics) {
+        let response = each(event, |record| self.handle_one(record)).await;
+        let fresh = Metrics::new(&self.settings.stack);
+        (response, self.with_metrics(|metrics| std::mem::replace(metrics, fresh)))
+    }
+
+    fn with_metrics<T>(&self, work: impl FnOnce(&mut Metrics) -> T) -> T {
+        work(&mut self.metrics.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    async fn handle_one(&self, record: SqsRecord) -> Result<(), Failure> {
+        let event = RuleEvent::parse(record.body)?;
+        let announced = Announced::of(&event)?;
+        match self.take_in(&announced).await {
+            Ok(done) => {
+                match done {
+                    Done::Registered => self.with_metrics(|metrics| metrics.count("DevicesRegistered", 1)),
+                    Done::Renewed => self.with_metrics(|metrics| metrics.count("CertificatesRenewed", 1)),
+                    Done::Known => {}
+                }
+                Ok(())
+            }
+            Err(Failure::Refused(refusal)) => Ok(self.refuse(&event, &announced, &refusal).await?),
+            Err(Failure::Ledger { thing, code, detail }) => {
+                self.keep.refuse(&event, Some(&thing), &code, &detail).await?;
+                self.count_refused(&code);
+                Ok(())
+            }
+            Err(again) => {
+                self.with_metrics(|metrics| metrics.count("RegistrationsRetried", 1));
+                Err(again)
+            }
+        }
+    }
+
+    /// Leaves the certificate inactive and keeps the event with the reason.
+    async fn refuse(&self, event: &RuleEvent, announced: &Announced, refusal: &Refusal) -> Result<(), CloudError> {
+        let certificate = self.iot.certificate(&announced.certificate_id).await?;
+        let name = certificate_der(&certificate.pem).ok().and_then(|der| {
+            let certificate = Certificate::read(&der).ok()?;
+            certificate.common_name()?.parse::<DeviceId>().ok()
+        });
+        // First the evidence, then the change that keeps AWS IoT from announcing it again.
+        self.keep.refuse(event, name.as_ref(), refusal.reason(), &refusal.to_string()).await?;
+        if matches!(certificate.state, CertificateState::Pending | CertificateState::Active) {
+            self.iot.set_active(&announced.certificate_id, false).await?;
+        }
+        self.count_refused(refusal.reason());
+        tracing::warn!(certificate = announced.certificate_id, reason = refusal.reason(), %refusal, "not taken in");
+        Ok(())
+    }
+
+    fn count_refused(&self, reason: &str) {
+        self.with_metrics(|metrics| metrics.count_reason("RegistrationsRefused", reason, 1));
+    }
+
+    async fn take_in(&self, announced: &Announced) -> Result<Done, Failure> {
+        let id = announced.certificate_id.as_str();
+        let certificate = self.iot.certificate(id).await?;
+        let leaf = certificate_der(&certificate.pem)?;
+        match certificate.state {
+            CertificateState::Revoked => return Err(Refusal::Revoked.into()),
+            CertificateState::Active => {
+                if let Some(device) = self.active_device(id, &leaf).await? {
+                    // It was taken in: whatever its chain is worth by now, that is for the trust function to say.
+                    return Ok(if self.to_ledger(&device).await? { Done::Registered } else { Done::Known });
+                }
+            }
+            CertificateState::Pending | CertificateState::Inactive => {}
+        }
+        let issuer = self.iot.authority(&announced.ca_certificate_id).await?;
+        let issuer = issuer.as_deref().map(certificate_der).transpose()?;
+        let chain = self.chains.verify(&leaf, issuer.as_deref(), self.clock.now()).await?;
+        let name = &chain.common_name;
+        let thing: DeviceId = name.parse().map_err(|_| Refusal::NotInManifest(name.chars().take(80).collect()))?;
+        let facts = Facts {
+            thing: &thing,
+            chain: &chain,
+            registered: self.registry.device(&thing).await?,
+            holder: self.registry.holder_of_key(&chain.public_key).await?,
+            attributes: self.iot.thing(&thing).await?,
+            expected: self.manifest.expected(&thing).await?,
+        };
+        let plan = decide(facts, &self.settings.stack)?;
+        let new = NewCertificate {
+            identity: CertificateIdentity::new(chain.issuer_key, chain.serial.clone()),
+            id: id.to_owned(),
+            pem: certificate.pem.clone(),
+        };
+        let (device, done) = match plan {
+            Plan::New(expected) => (self.device(*expected, &chain, &new), Done::Registered),
+            Plan::Renewal(device) => (*device, Done::Renewed),
+            Plan::Held(device) => {
+                self.bind(&device.id, &certificate).await?;
+                self.registry.register(&device, &new).await?;
+                return Err(Refusal::DeviceSuspended(device.id).into());
+            }
+        };
+        self.bind(&thing, &certificate).await?;
+        self.registry.register(&device, &new).await?;
+        // A list that came while the identity was being written did not find it: one of the two looks sees the other.
+        self.chains.verify(&leaf, issuer.as_deref(), self.clock.now()).await?;
+        let device =
+            self.registry.device(&thing).await?.ok_or_else(|| CloudError::NotFound(format!("the device {thing}")))?;
+        match device.status {
+            Status::Active => {}
+            Status::Suspended => return Err(Refusal::DeviceSuspended(thing).into()),
+            Status::Retired => return Err(Refusal::DeviceRetired(thing).into()),
+        }
+        self.iot.set_active(id, true).await?;
+        tracing::info!(%thing, certificate = id, renewed = done == Done::Renewed, "taken in");
+        self.to_ledger(&device).await?;
+        Ok(done)
+    }
+
+    /// The active device that has this certificate already.
+    async fn active_device(&self, id: &str, leaf: &[u8]) -> Result<Option<Device>, Failure> {
+        let name = Certificate::read(leaf).ok().and_then(|leaf| leaf.common_name()?.parse::<DeviceId>().ok());
+        let Some(name) = name else { return Ok(None) };
+        let device = self.registry.device(&name).await?;
+        Ok(device.filter(|device| device.status == Status::Active && device.certificate_ids.contains(id)))
+    }
+
+    async fn bind(&self, thing: &DeviceId, certificate: &IotCertificate) -> Result<(), Failure> {
+        self.iot.create_thing(thing, &attributes_of(&self.settings.stack)).await?;
+        Ok(self.iot.attach(thing, &certificate.arn, &self.settings.policy).await?)
+    }
+
+    async fn to_ledger(&self, device: &Device) -> Result<bool, Failure> {
+        match ledger::register(&self.ledger, device).await {
+            Ok(new) => Ok(new),
+            Err(NotYet::Again(error)) => Err(error.into()),
+            Err(NotYet::Entry(error)) => Err(error.into()),
+            Err(NotYet::Refused { code, detail }) => Err(Failure::Ledger { thing: device.id.clone(), code, detail }),
+        }
+    }
+
+    /// The registry entry of a device that the manifest expected.
+    fn device(&self, expected: Expected, chain: &VerifiedChain, new: &NewCertificate) -> Device {
+        Device {
+            id: expected.thing,
+            status: Status::Active,
+            suspended_at: None,
+            last_good: None,
+            cause: None,
+            status_revision: 0,
+            status_applied: 0,
+            revoked_certificates: std::collections::BTreeSet::new(),
+            public_key: chain.public_key,
+            certificate: new.pem.clone(),
+            certificate_id: new.id.clone(),
+            certificate_ids: [new.id.clone()].into(),
+            enrolled_at: Some(UnixMillis(chain.not_before.0.min(self.clock.now().0))),
+            metering_point: expected.metering_point,
+            zone: expected.zone,
+            shard: expected.shard,
+            sensor_tables: vec![expected.sensor_table],
+            mark: None,
+            head: None,
+            closed_through: None,
+            gap_since: None,
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! What a revocation list asks for, carried out. Everything here may be done again and by several at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use vitro_cloud::CloudError;
+use vitro_cloud::devices::{Cause, Device, Status};
+use vitro_cloud::identities::{CertificateHolder, CertificateIdentity};
+use vitro_cloud::queue::StatusTask;
+use vitro_cloud::trust::TrustedAuthority;
+use vitro_proof::chain::{Crl, RevocationReason};
+use vitro_proof::{DeviceId, Hash, UnixMillis};
+
+use crate::ports::Ports;
+
+/// Looks at the registry at once.
+const AT_ONCE: usize = 16;
+
+/// What is revoked of a device: its certificates, each by its own name or by its issuer's.
+type Revoked = BTreeMap<DeviceId, Vec<(String, Why)>>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Why {
+    Certificate(RevocationReason),
+    Issuer,
+}
+
+impl Ports {
+    /// Carries a list out. Gives the devices that it suspended now.
+    pub(crate) async fn apply(
+        &self,
+        authority: &TrustedAuthority,
+        list: &Crl,
+        authorities: &[TrustedAuthority],
+        now: UnixMillis,
+    ) -> Result<BTreeSet<DeviceId>, CloudError> {
+        let mut revoked = Revoked::new();
+        let mut note = |holder: CertificateHolder, why| {
+            revoked.entry(holder.device).or_default().push((holder.certificate_id, why));
+        };
+        let entries: Vec<(CertificateIdentity, RevocationReason)> = list
+            .revoked()
+            .map(|(serial, entry)| (CertificateIdentity::new(authority.key_hash, serial.clone()), entry.reason))
+            .collect();
+        for child in authorities.iter().filter(|child| entries.iter().any(|(entry, _)| *entry == child.identity)) {
+            for below in subtree(child, authorities) {
+                self.trust.note_revoked(below.id, now).await?;
+                for holder in self.registry.under_issuer(below.key_hash).await? {
+                    note(holder, Why::Issuer);
+                }
+            }
+        }
+        let look = |(identity, reason): (CertificateIdentity, RevocationReason)| async move {
+            Ok::<_, CloudError>((self.registry.holder(&identity).await?, reason))
+        };
+        let mut holders = stream::iter(entries).map(look).buffer_unordered(AT_ONCE);
+        while let Some((holder, reason)) = holders.try_next().await? {
+            if let Some(holder) = holder {
+                note(holder, Why::Certificate(reason));
+            }
+        }
+        drop(holders);
+        let suspend = |(thing, certificates): (DeviceId, Vec<(String, Why)>)| async move {
+            let suspended = self.revoke(&thing, certificates, now).await?;
+            Ok::<_, CloudError>(suspended.then_some(thing))
+        };
+        stream::iter(revoked)
+            .map(suspend)
+            .buffer_unordered(AT_ONCE)
+            .try_filter_map(|thing| async { Ok(thing) })
+            .try_collect()
+            .await
+    }
+
+    /// Does what the revocation of a device's certificates asks for. Says whether it suspended it.
+    ///
+    /// A certificate that is not the device's newest was replaced: unless its key is not to be trusted, which is the other's as well,
+    /// it is withdrawn and the device goes on.
+    async fn revoke(
+        &self,
+        thing: &DeviceId,
+        certificates: Vec<(String, Why)>,
+        now: UnixMillis,
+    ) -> Result<bool, CloudError> {
+        let Some(device) = self.registry.device(thing).await? else { return Ok(false) };
+        let (mut gravest, mut withdrawn) = (None, Vec::new());
+        for (id, why) in certificates {
+            if !device.certificate_ids.contains(&id) {
+                // Withdrawn before.
+                continue;
+            }
+            if device.revoked_certificates.contains(&id) {
+                // Carried out before, even if the device came back since with another certificate. Whoever did may have ended
+                // before it told.
+                if !device.is_status_applied() {
+                    self.outbox.status(&StatusTask { thing: thing.clone() }).await?;
+                }
+                continue;
+            }
+            if id != device.certificate_id && is_of_the_certificate_alone(why) {
+                withdrawn.push(id);
+            } else {
+                let cause = if why == Why::Issuer { Cause::IssuerRevoked } else { Cause::CertificateRevoked };
+                gravest = gravest.max(Some(cause));
+            }
+        }
+        let Some(cause) = gravest else {
+            for id in withdrawn {
+                // The registry forgets it last: until then this comes again.
+                self.certificates.revoke(&id).await?;
+                self.registry.withdraw(thing, &id).await?;
+                tracing::info!(%thing, certificate = id, "a replaced certificate is withdrawn");
+            }
+            return Ok(false);
+        };
+        self.suspend(&device, cause, now).await
+    }
+
+    async fn suspend(&self, device: &Device, cause: Cause, now: UnixMillis) -> Result<bool, CloudError> {
+        let thing = &device.id;
+        let last_good = match device.status {
+            Status::Active => self.registry_last_good(thing, now).await?,
+            // It stays what it was: nothing that came after counts.
+            Status::Suspended | Status::Retired => device.last_good,
+        };
+        let change = self.registry.suspend(thing, device.suspended_at.unwrap_or(now), last_good, cause).await?;
+        if change.changed || !change.device.is_status_applied() {
+            self.outbox.status(&StatusTask { thing: thing.clone() }).await?;
+        }
+        let suspended = change.changed && device.status == Status::Active;
+        if suspended {
+            tracing::warn!(%thing, %cause, last_good = ?last_good.map(|number| number.0), "suspended");
+        }
+        Ok(suspended)
+    }
+
+    async fn registry_last_good(
+        &self,
+        thing: &DeviceId,
+        now: UnixMillis,
+    ) -> Result<Option<vitro_proof::SequenceNumber>, CloudError> {
+        self.readings.highest_before(thing, now).await
+    }
+}
+
+/// Whether the key of the certificate stays good when the certificate does not.
+fn is_of_the_certificate_alone(why: Why) -> bool {
+    match why {
+        Why::Issuer => true,
+        Why::Certificate(reason) => matches!(
+            reason,
+            RevocationReason::Superseded
+                | RevocationReason::CessationOfOperation
+                | RevocationReason::AffiliationChanged
+                | RevocationReason::CaCompromise
+        ),
+    }
+}
+
+/// An authority and all below it. A circle, which no signature can make but a damaged table could, ends.
+fn subtree<'a>(top: &'a TrustedAuthority, authorities: &'a [TrustedAuthority]) -> Vec<&'a TrustedAuthority> {
+    let mut seen: BTreeSet<Hash> = BTreeSet::from([top.id]);
+    let mut found = vec![top];
+    let mut at = 0;
+    while let Some(parent) = found.get(at).map(|authority| authority.id) {
+        found.extend(authorities.iter().filter(|child| child.parent == Some(parent) && seen.insert(child.id)));
+        at += 1;
+    }
+    found
+}

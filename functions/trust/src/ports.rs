@@ -1,0 +1,127 @@
+//! What trust stands on.
+
+use async_trait::async_trait;
+use vitro_cloud::CloudError;
+use vitro_cloud::archive::Archive;
+use vitro_cloud::devices::{Cause, Device, StatusChange, StatusStore};
+use vitro_cloud::identities::{CertificateHolder, CertificateIdentity, Identities};
+use vitro_cloud::queue::Outbox;
+use vitro_cloud::readings::Readings;
+use vitro_cloud::trust::TrustStore;
+use vitro_proof::{DeviceId, Hash, SequenceNumber, UnixMillis};
+
+use crate::fetch::Fetch;
+
+/// The registry with its identities.
+#[async_trait]
+pub trait Registry: Send + Sync {
+    /// A device as it is now.
+    ///
+    /// # Errors
+    /// [`CloudError`].
+    async fn device(&self, id: &DeviceId) -> Result<Option<Device>, CloudError>;
+
+    /// Whose certificate this is.
+    ///
+    /// # Errors
+    /// [`CloudError`].
+    async fn holder(&self, identity: &CertificateIdentity) -> Result<Option<CertificateHolder>, CloudError>;
+
+    /// Everybody whose certificate a key signed.
+    ///
+    /// # Errors
+    /// [`CloudError`].
+    async fn under_issuer(&self, issuer_key: Hash) -> Result<Vec<CertificateHolder>, CloudError>;
+
+    /// Suspends a device.
+    ///
+    /// # Errors
+    /// [`CloudError`].
+    async fn suspend(
+        &self,
+        id: &DeviceId,
+        at: UnixMillis,
+        last_good: Option<SequenceNumber>,
+        cause: Cause,
+    ) -> Result<StatusChange, CloudError>;
+
+    /// Takes one of several certificates from a device, never its newest.
+    ///
+    /// # Errors
+    /// [`CloudError`].
+    async fn withdraw(&self, id: &DeviceId, certificate_id: &str) -> Result<(), CloudError>;
+}
+
+#[async_trait]
+impl Registry for Identities {
+    async fn device(&self, id: &DeviceId) -> Result<Option<Device>, CloudError> {
+        self.devices().get(id).await
+    }
+
+    async fn holder(&self, identity: &CertificateIdentity) -> Result<Option<CertificateHolder>, CloudError> {
+        self.holder_of_certificate(identity).await
+    }
+
+    async fn under_issuer(&self, issuer_key: Hash) -> Result<Vec<CertificateHolder>, CloudError> {
+        Self::under_issuer(self, issuer_key).await
+    }
+
+    async fn suspend(
+        &self,
+        id: &DeviceId,
+        at: UnixMillis,
+        last_good: Option<SequenceNumber>,
+        cause: Cause,
+    ) -> Result<StatusChange, CloudError> {
+        self.devices().suspend(id, at, last_good, cause).await
+    }
+
+    async fn withdraw(&self, id: &DeviceId, certificate_id: &str) -> Result<(), CloudError> {
+        self.devices().forget_certificate(id, certificate_id).await
+    }
+}
+
+/// The time series, as far as a suspension needs it.
+#[async_trait]
+pub trait LastGood: Send + Sync {
+    /// The highest number that was received before an instant.
+    ///
+    /// # Errors
+    /// [`CloudError`].
+    async fn highest_before(&self, id: &DeviceId, at: UnixMillis) -> Result<Option<SequenceNumber>, CloudError>;
+}
+
+#[async_trait]
+impl LastGood for Readings {
+    async fn highest_before(&self, id: &DeviceId, at: UnixMillis) -> Result<Option<SequenceNumber>, CloudError> {
+        Self::highest_before(self, id, at).await
+    }
+}
+
+/// AWS IoT, as far as certificates of devices go that stay active.
+#[async_trait]
+pub trait Certificates: Send + Sync {
+    /// Revokes a certificate; it is no error if it is gone.
+    ///
+    /// # Errors
+    /// [`CloudError::Service`].
+    async fn revoke(&self, certificate_id: &str) -> Result<(), CloudError>;
+}
+
+/// Everything behind traits.
+pub struct Ports {
+    /// The trust store.
+    pub trust: Box<dyn TrustStore>,
+    /// The archive, where lists are kept.
+    pub archive: Box<dyn Archive>,
+    /// Where lists come from.
+    pub lists: Box<dyn Fetch>,
+    /// The registry.
+    pub registry: Box<dyn Registry>,
+    /// The time series.
+    pub readings: Box<dyn LastGood>,
+    /// AWS IoT.
+    pub certificates: Box<dyn Certificates>,
+    /// The queues.
+    pub outbox: Box<dyn Outbox>,
+}
