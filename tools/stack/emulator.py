@@ -7,6 +7,7 @@ ministack fails here and not as a listener open to the network.
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import ssl
 import time
@@ -23,8 +24,10 @@ BATCH_BYTES = 4_000_000
 
 def adapt(mqtt: socket.socket, identity: ServerIdentity) -> None:
     """Applies every change; called before ministack serves."""
+    from ministack.core import iam_actions
     from ministack.services import cloudwatch, cloudwatch_logs, iot, lambda_svc, sqs
 
+    _resources_of_iot(iam_actions)
     _mqtt_on_loopback(iot, mqtt)
     _mqtt_requires_certificate(iot, identity)
     _alarms_by_dimensions(cloudwatch)
@@ -66,6 +69,24 @@ def _mqtt_requires_certificate(iot: Any, identity: ServerIdentity) -> None:
         return context
 
     iot._mtls_build_ssl_context = build_strict
+
+
+def _resources_of_iot(iam_actions: Any) -> None:
+    """AWS IoT asks for the right on an authority, or on the certificate that a policy is attached to; ministack on `*`."""
+    _require(iam_actions, "extract_resource_arn")
+    extract = iam_actions.extract_resource_arn
+
+    def extract_own(
+        service: str, method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any], *place: str
+    ) -> str:
+        region, account = place
+        if service == "iot" and path.startswith("/cacertificate/"):
+            return f"arn:aws:iot:{region}:{account}:cacert/{path.split('/')[2]}"
+        if service == "iot" and path.startswith("/target-policies/"):
+            return str(json.loads(body).get("target", "*"))
+        return str(extract(service, method, path, headers, body, query, *place))
+
+    iam_actions.extract_resource_arn = extract_own
 
 
 def _alarms_by_dimensions(cloudwatch: Any) -> None:

@@ -140,7 +140,8 @@ impl<L: Channel> Register<L> {
         });
         // First the evidence, then the change that keeps AWS IoT from announcing it again.
         self.keep.refuse(event, name.as_ref(), refusal.reason(), &refusal.to_string()).await?;
-        if matches!(certificate.state, CertificateState::Pending | CertificateState::Active) {
+        // One that is active was let in by somebody, perhaps by another installation of the account: it is not ours to end.
+        if certificate.state == CertificateState::Pending {
             self.iot.set_active(&announced.certificate_id, false).await?;
         }
         self.count_refused(refusal.reason());
