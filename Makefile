@@ -25,7 +25,15 @@ help: ## show this list
 # ---------------------------------------------------------------- tools
 
 .PHONY: setup
-setup: .venv/stack/.installed .venv/sam/.installed ## install the pinned Python tools below .venv/
+setup: .venv/stack/.installed .venv/sam/.installed softhsm ## install the pinned Python tools below .venv/
+
+# A token for the tests of keys by PKCS#11. Who is not root on Debian installs it by hand, or goes without these tests.
+.PHONY: softhsm
+softhsm:
+	@if command -v softhsm2-util >/dev/null; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update --quiet=2 && DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --no-install-recommends softhsm2; \
+	else echo "softhsm2 is not installed: the tests of keys by PKCS#11 will say that they did not run" >&2; fi
 
 .venv/%/.installed: tools/stack/requirements-%.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \

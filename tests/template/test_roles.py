@@ -71,6 +71,7 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
         "DevicesTable.Arn": {"dynamodb:GetItem", "dynamodb:UpdateItem"},
         "ParkedTable.Arn": {"dynamodb:PutItem"},
         CERTIFICATES: {"iot:DescribeCertificate", "iot:UpdateCertificate"},
+        SECRET + "fabric-??????": {"secretsmanager:GetSecretValue"},
     },
     "RegisterRole": {
         "RegisterQueue.Arn": CONSUME,

@@ -196,7 +196,10 @@ pub async fn follow(
     events: &mpsc::Sender<Event>,
     counts: &mut Counts,
 ) -> Result<(), DeviceError> {
-    let (zone, table) = (shared.agent().zone().clone(), shared.agent().table().clone());
+    let (zone, table) = {
+        let agent = shared.agent();
+        (agent.zone().clone(), agent.table().clone())
+    };
     let mut lines = Lines::new(pieces);
     let now = guard.ready(None).await;
     let mut day = LocalDay::at(&zone, now)?;

@@ -15,8 +15,7 @@ use vitro_cloud::rule_event::RuleEvent;
 use vitro_cloud::{CloudError, admission::Refusal as Admission};
 use vitro_proof::block::{ChainLink, DailyLink, OpenedBlock, check_follows, check_openings};
 use vitro_proof::{
-    Block, BlockFault, BlockMessage, BlockNumber, DayBounds, DeviceId, Envelope, Hash, Kind, Reason, SequenceNumber,
-    Span, Summary,
+    Block, BlockFault, BlockMessage, BlockNumber, DayBounds, DeviceId, Envelope, Hash, Kind, Reason, Span, Summary,
 };
 
 use crate::ports::Ports;
@@ -113,15 +112,16 @@ impl Ports {
         let envelope = admission::open(&message.envelope, Kind::Block)?;
         let thing: DeviceId = event.thing.parse().map_err(|_| Admission::UnknownDevice)?;
         let device = self.devices.device(&thing).await?;
-        let suspended = match admission::identify(event, envelope.header(), device.as_ref()) {
-            Ok(_) => false,
-            Err(Admission::DeviceSuspended) => true,
+        // Of a suspended or retired device, blocks up to its last good number are taken.
+        let halted = match admission::identify(event, envelope.header(), device.as_ref()) {
+            Ok(_) => None,
+            Err(refusal @ (Admission::DeviceSuspended | Admission::DeviceRetired)) => Some(refusal),
             Err(refusal) => return Err(refusal.into()),
         };
         let device = Registered::new(device.ok_or(Admission::UnknownDevice)?)?;
         let opened = message.open(&thing, &device.key)?;
-        if suspended && !is_good(&device.device, &opened.block) {
-            return Err(Admission::DeviceSuspended.into());
+        if let Some(refusal) = halted.filter(|_| !device.device.is_good_before(opened.block.end())) {
+            return Err(refusal.into());
         }
         check_label(&device.device, &opened.block)?;
         self.chain(&Candidate { event, thing, opened }, &device).await
@@ -317,12 +317,6 @@ impl Ports {
         }
         Ok(())
     }
-}
-
-/// Blocks up to the last good number of a suspended device stay good.
-fn is_good(device: &Device, block: &Block) -> bool {
-    let good_end = device.last_good.and_then(SequenceNumber::next);
-    good_end.is_some_and(|end| block.end() <= end.0)
 }
 
 /// The label of a local day must belong to its interval in the device's registered zone; an interim block lies within its day.

@@ -7,7 +7,7 @@ use support::{Cloud, Message, Site, block_event, day, device, event, signer, thi
 use vitro_cloud::chain::ChainStore;
 use vitro_cloud::devices::{Device, Status};
 use vitro_cloud::rule_event::{NewRuleEvent, RuleEvent};
-use vitro_proof::command::{Outcome, Reply, status};
+use vitro_proof::command::{Outcome as Done, Reply, status};
 use vitro_proof::crypto::SoftwareSigner;
 use vitro_proof::envelope::seal;
 use vitro_proof::reconcile::Outcome;
@@ -174,17 +174,17 @@ async fn identity_is_checked_as_for_telemetry() {
 }
 
 #[tokio::test]
-async fn a_suspended_device_keeps_its_good_blocks() {
+async fn a_suspended_or_retired_device_keeps_its_good_blocks() {
     let mut site = Site::new();
     let message = site.live(0, 5);
-    for (last_good, taken) in [
-        (None, Taken::Refused("device_suspended")),
-        (Some(3), Taken::Refused("device_suspended")),
-        (Some(4), Taken::Accepted),
-    ] {
-        let cloud = Cloud::new();
-        cloud.devices.put(Device { status: Status::Suspended, last_good: last_good.map(SequenceNumber), ..device() });
-        assert_eq!(take(&cloud, &message).await, taken);
+    for (status, code) in [(Status::Suspended, "device_suspended"), (Status::Retired, "device_retired")] {
+        for (last_good, taken) in
+            [(None, Taken::Refused(code)), (Some(3), Taken::Refused(code)), (Some(4), Taken::Accepted)]
+        {
+            let cloud = Cloud::new();
+            cloud.devices.put(Device { status, last_good: last_good.map(SequenceNumber), ..device() });
+            assert_eq!(take(&cloud, &message).await, taken);
+        }
     }
 }
 
@@ -196,7 +196,7 @@ async fn replies_are_verified_and_noted_on_their_day() {
     cloud.run(&site, true, vec![Message::Event(block_event(&block))]).await;
     let command = cloud.row(0).command.unwrap();
     let reply = |signer: &SoftwareSigner| {
-        let reply = Reply { command, status: status::DONE, result: Some(Outcome::Count(1)) };
+        let reply = Reply { command, status: status::DONE, result: Some(Done::Count(1)) };
         event("reply", &reply.seal(ReplyNumber(0), &thing(), signer).unwrap())
     };
     let forged = cloud.reconcile.take_reply(&reply(&SoftwareSigner::from_scalar(&[6; 32]).unwrap())).await.unwrap();

@@ -1,5 +1,6 @@
 //! One device after another: read, bring into agreement, look again, note.
 
+use vitro_client::{Channel, Client};
 use vitro_cloud::batch::{BatchResponse, SqsEvent, SqsRecord, each};
 use vitro_cloud::devices::{Device, Status, StatusStore};
 use vitro_cloud::metrics::Metrics;
@@ -9,9 +10,10 @@ use vitro_cloud::sources::DeviceSource;
 use vitro_cloud::{Clock, CloudError};
 use vitro_proof::{DeviceId, Reason};
 
-use crate::certificates::{Certificates, Changed, State, wanted};
+use crate::certificates::{Certificates, Changed, State};
 use crate::config::Config;
-use crate::fault::Fault;
+use crate::fault::{Fault, Stop};
+use crate::ledger;
 
 /// How often a status is applied anew because it changed meanwhile; then the message comes again.
 const ROUNDS: usize = 3;
@@ -27,27 +29,19 @@ pub struct Stores<R, I, P> {
 }
 
 /// The function.
-pub struct StatusFunction<R, I, P, C> {
+pub struct StatusFunction<L, R, I, P, C> {
+    ledger: Client<L>,
     stores: Stores<R, I, P>,
     clock: C,
     stack: String,
     metrics: std::sync::Mutex<Metrics>,
 }
 
-/// A step that did not work.
-#[derive(Debug, thiserror::Error)]
-enum Stop {
-    #[error(transparent)]
-    Fault(#[from] Fault),
-    #[error(transparent)]
-    Cloud(#[from] CloudError),
-}
-
-impl<R: DeviceSource + StatusStore, I: Certificates, P: Park, C: Clock> StatusFunction<R, I, P, C> {
-    /// The function over its stores.
-    pub fn new(stores: Stores<R, I, P>, clock: C, config: &Config) -> Self {
+impl<L: Channel, R: DeviceSource + StatusStore, I: Certificates, P: Park, C: Clock> StatusFunction<L, R, I, P, C> {
+    /// The function over its ledger and stores.
+    pub fn new(ledger: L, stores: Stores<R, I, P>, clock: C, config: &Config) -> Self {
         let stack = config.stack.to_string();
-        Self { stores, clock, metrics: Metrics::new(&stack).into(), stack }
+        Self { ledger: Client::new(ledger), stores, clock, metrics: Metrics::new(&stack).into(), stack }
     }
 
     /// Handles a batch of messages; what fails comes again alone.
@@ -57,12 +51,11 @@ impl<R: DeviceSource + StatusStore, I: Certificates, P: Park, C: Clock> StatusFu
         (response, std::mem::replace(&mut metrics, Metrics::new(&self.stack)))
     }
 
-    async fn handle_one(&self, record: SqsRecord) -> Result<(), CloudError> {
+    async fn handle_one(&self, record: SqsRecord) -> Result<(), Stop> {
         let task: StatusTask = record.json("status task")?;
         match self.agree(&task.thing).await {
-            Ok(()) => Ok(()),
-            Err(Stop::Cloud(error)) => Err(error),
-            Err(Stop::Fault(fault)) => self.park(&task.thing, &fault).await,
+            Err(Stop::Fault(fault)) => Ok(self.park(&task.thing, &fault).await?),
+            done => done,
         }
     }
 
@@ -79,7 +72,7 @@ impl<R: DeviceSource + StatusStore, I: Certificates, P: Park, C: Clock> StatusFu
     async fn agree(&self, id: &DeviceId) -> Result<(), Stop> {
         let mut device = self.device(id).await?;
         for _ in 0..ROUNDS {
-            self.apply_certificates(&device).await?;
+            self.apply(&device).await?;
             let now = self.device(id).await?;
             if now.status_revision == device.status_revision {
                 if !now.is_status_applied() {
@@ -98,12 +91,22 @@ impl<R: DeviceSource + StatusStore, I: Certificates, P: Park, C: Clock> StatusFu
         Ok(self.stores.registry.device(id).await?.ok_or(Fault::UnknownDevice)?)
     }
 
+    /// Certificates and ledger, each whatever became of the other. What may go better later is told before what will not: the message
+    /// comes again, until only that is left.
+    async fn apply(&self, device: &Device) -> Result<(), Stop> {
+        let certificates = self.apply_certificates(device).await;
+        let ledger = ledger::apply(&self.ledger, &self.stores.registry, device).await;
+        match (certificates, ledger) {
+            (Err(Stop::Fault(fault)), Ok(()) | Err(Stop::Fault(_))) => Err(fault.into()),
+            (Ok(()), ledger) | (Err(Stop::Fault(_)), ledger) => ledger,
+            (certificates, _) => certificates,
+        }
+    }
+
     /// Brings every certificate of the device where it belongs.
     async fn apply_certificates(&self, device: &Device) -> Result<(), Stop> {
-        let mut ids: Vec<&str> = device.certificates().collect();
-        ids.extend(device.revoked_certificates.iter().map(String::as_str).filter(|id| *id != device.certificate_id));
-        for id in ids {
-            let wanted = wanted(device, id);
+        for id in device.all_certificates() {
+            let wanted = State::from(device.connection_of(id));
             let must_be = device.status == Status::Active && id == device.certificate_id;
             let changed = match self.stores.certificates.state(id).await? {
                 None => Changed::Missing,

@@ -1,10 +1,10 @@
-//! Certificates in AWS IoT: where each one belongs, and how it gets there.
+//! Certificates in AWS IoT: where each one stands, and how it gets elsewhere.
 
 use async_trait::async_trait;
 use aws_sdk_iot::error::ProvideErrorMetadata;
 use aws_sdk_iot::types::CertificateStatus;
 use vitro_cloud::CloudError;
-use vitro_cloud::devices::{Cause, Device, Status};
+use vitro_cloud::devices::Connection;
 
 const SERVICE: &str = "iot";
 
@@ -48,18 +48,13 @@ pub trait Certificates: Send + Sync {
     async fn change(&self, id: &str, state: &State) -> Result<Changed, CloudError>;
 }
 
-/// Where a certificate of a device belongs.
-///
-/// A revoked one stays revoked. A device that was exchanged keeps its connection, so that it can still deliver its last day; what else it
-/// sends is refused. Every other halt takes the connection away: for good where the device is retired or the certificate was revoked.
-#[must_use]
-pub fn wanted(device: &Device, id: &str) -> State {
-    let is_revoked = device.revoked_certificates.contains(id);
-    match (device.status, device.cause) {
-        _ if is_revoked => State::Revoked,
-        (Status::Active, _) | (Status::Retired, Some(Cause::Exchanged)) => State::Active,
-        (Status::Suspended, _) => State::Inactive,
-        (Status::Retired, _) => State::Revoked,
+impl From<Connection> for State {
+    fn from(connection: Connection) -> Self {
+        match connection {
+            Connection::Active => Self::Active,
+            Connection::Inactive => Self::Inactive,
+            Connection::Revoked => Self::Revoked,
+        }
     }
 }
 

@@ -12,6 +12,8 @@ pub struct Config {
     pub devices_table: String,
     /// The table `parked`.
     pub parked_table: String,
+    /// The secret with the operator's connection profile.
+    pub fabric_secret: String,
 }
 
 impl Config {
@@ -24,6 +26,7 @@ impl Config {
             stack: env.stack()?,
             devices_table: env.required("VITRO_DEVICES_TABLE")?,
             parked_table: env.required("VITRO_PARKED_TABLE")?,
+            fabric_secret: env.required("VITRO_FABRIC_SECRET")?,
         })
     }
 }
@@ -39,6 +42,7 @@ mod tests {
             ("VITRO_STAGE", "dev"),
             ("VITRO_DEVICES_TABLE", "d"),
             ("VITRO_PARKED_TABLE", "p"),
+            ("VITRO_FABRIC_SECRET", "f"),
         ];
         assert_eq!(Config::read(&Environment::of(&all)).unwrap().stack.to_string(), "vitro-acme-dev");
         for missing in all {

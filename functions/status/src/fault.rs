@@ -1,7 +1,23 @@
-//! What no further attempt mends: it is parked for an operator.
+//! What no further attempt mends: it is parked for an operator. What may go better later is not among it.
 
 use thiserror::Error;
+use vitro_client::ClientError;
+use vitro_cloud::CloudError;
 use vitro_proof::Reason;
+
+/// A step that did not work.
+#[derive(Debug, Error)]
+pub(crate) enum Stop {
+    /// No further attempt mends it.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+    /// A store may go better later.
+    #[error(transparent)]
+    Cloud(#[from] CloudError),
+    /// So may the ledger.
+    #[error(transparent)]
+    Ledger(ClientError),
+}
 
 /// Why a status cannot be applied.
 #[derive(Debug, Error)]
@@ -23,6 +39,12 @@ pub enum Fault {
         /// What AWS IoT says.
         detail: String,
     },
+    /// The contract refuses what the registry says.
+    #[error("the ledger refuses it: {message}")]
+    LedgerRefuses {
+        /// Code and detail in the contract's words.
+        message: String,
+    },
 }
 
 impl Reason for Fault {
@@ -32,6 +54,7 @@ impl Reason for Fault {
             Self::CertificateMissing(_) => "status_certificate_missing",
             Self::CertificateRevoked(_) => "status_certificate_revoked",
             Self::CertificateStuck { .. } => "status_certificate_stuck",
+            Self::LedgerRefuses { .. } => "status_ledger_refuses",
         }
     }
 }

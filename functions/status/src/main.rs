@@ -4,6 +4,7 @@
 #![recursion_limit = "256"]
 
 use lambda_runtime::{Error, LambdaEvent, service_fn};
+use vitro_client::SecretLedger;
 use vitro_cloud::batch::SqsEvent;
 use vitro_cloud::clock::SystemClock;
 use vitro_cloud::config::Environment;
@@ -24,7 +25,9 @@ fn main() -> Result<(), Error> {
             certificates: AwsCertificates::new(aws_sdk_iot::Client::new(&sdk)),
             parked: ParkedTable::new(dynamodb, &config.parked_table),
         };
-        let status = StatusFunction::new(stores, SystemClock, &config);
+        let secrets = aws_sdk_secretsmanager::Client::new(&sdk);
+        let ledger = SecretLedger::new(secrets, &config.fabric_secret, SystemClock);
+        let status = StatusFunction::new(ledger, stores, SystemClock, &config);
         let status = &status;
         lambda_runtime::run(service_fn(move |event: LambdaEvent<SqsEvent>| async move {
             let (response, metrics) = status.handle(event.payload).await;

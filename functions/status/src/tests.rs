@@ -2,10 +2,15 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use vitro_client::memory::{MemoryChannel, Trouble};
+use vitro_client::{device_entry, registered};
 use vitro_cloud::clock::FixedClock;
 use vitro_cloud::config::Environment;
-use vitro_cloud::devices::{Cause, Status};
+use vitro_cloud::devices::{Cause, Exchanged, Status};
 use vitro_cloud::memory::{Fuse, MemoryDevices, MemoryParked};
+use vitro_contract::testing::{MemoryLedger, client};
+use vitro_contract::{Record, Role, Standing};
+use vitro_ledger::LedgerError;
 use vitro_proof::crypto::SoftwareSigner;
 use vitro_proof::{SequenceNumber, Signer, UnixMillis};
 
@@ -65,11 +70,18 @@ struct World {
     devices: MemoryDevices,
     certificates: MemoryCertificates,
     parked: MemoryParked,
-    function: StatusFunction<MemoryDevices, MemoryCertificates, MemoryParked, FixedClock>,
+    channel: MemoryChannel,
+    ledger: Client<MemoryChannel>,
+    function: StatusFunction<MemoryChannel, MemoryDevices, MemoryCertificates, MemoryParked, FixedClock>,
 }
 
 fn id() -> DeviceId {
     "dev-1".parse().unwrap()
+}
+
+/// AWS IoT's id of a certificate: a hash.
+fn cert(digits: &str) -> String {
+    digits.repeat(32)
 }
 
 fn device() -> Device {
@@ -82,11 +94,13 @@ fn device() -> Device {
         cause: None,
         status_revision: 0,
         status_applied: 0,
+        exchange: None,
+        replaces: None,
         revoked_certificates: std::collections::BTreeSet::new(),
         public_key: SoftwareSigner::from_scalar(&[7; 32]).unwrap().public_key(),
         certificate: "PEM".into(),
-        certificate_id: "ab12".into(),
-        certificate_ids: ["ab12".into()].into(),
+        certificate_id: cert("ab"),
+        certificate_ids: [cert("ab")].into(),
         enrolled_at: None,
         metering_point: "mp-1".into(),
         zone: "Etc/UTC".parse().unwrap(),
@@ -103,14 +117,24 @@ fn world() -> World {
     let fuse = Fuse::default();
     let devices = MemoryDevices::new(fuse.clone(), [device()]);
     let certificates = MemoryCertificates { fuse: fuse.clone(), ..MemoryCertificates::default() };
-    certificates.set("ab12", Some(State::Active));
+    certificates.set(&cert("ab"), Some(State::Active));
     let parked = MemoryParked::new(fuse.clone());
-    let config =
-        [("VITRO_CUSTOMER", "acme"), ("VITRO_STAGE", "dev"), ("VITRO_DEVICES_TABLE", "d"), ("VITRO_PARKED_TABLE", "p")];
+    let config = [
+        ("VITRO_CUSTOMER", "acme"),
+        ("VITRO_STAGE", "dev"),
+        ("VITRO_DEVICES_TABLE", "d"),
+        ("VITRO_PARKED_TABLE", "p"),
+        ("VITRO_FABRIC_SECRET", "f"),
+    ];
     let config = Config::read(&Environment::of(&config)).unwrap();
     let stores = Stores { registry: devices.clone(), certificates: certificates.clone(), parked: parked.clone() };
-    let function = StatusFunction::new(stores, FixedClock::new(UnixMillis(9_000)), &config);
-    World { fuse, devices, certificates, parked, function }
+    let mut ledger = MemoryLedger::configured(1_800_000_000).unwrap();
+    let entries = [device_entry(&device()).unwrap()];
+    ledger.submit(&client(Role::Operator), "registry:register_device", &[entries[0].encode()]).unwrap();
+    let channel = MemoryChannel::new(ledger, client(Role::Operator));
+    let ledger = Client::new(channel.clone());
+    let function = StatusFunction::new(channel.clone(), stores, FixedClock::new(UnixMillis(9_000)), &config);
+    World { fuse, devices, certificates, parked, channel, ledger, function }
 }
 
 impl World {
@@ -126,6 +150,18 @@ impl World {
         (response.is_done(), metrics)
     }
 
+    /// What the ledger says of the device.
+    async fn standing(&self) -> (Standing, Option<u64>) {
+        let status = self.ledger.device(&id()).await.unwrap().status;
+        (status.standing, status.halt.and_then(|halt| halt.last_good))
+    }
+
+    /// Whether all three agree.
+    async fn agree(&self) -> bool {
+        let (device, view) = (self.device().await, self.ledger.device(&id()).await.unwrap());
+        device.is_status_applied() && registered::agrees(&device, &view.status)
+    }
+
     async fn device(&self) -> Device {
         self.devices.device(&id()).await.unwrap().unwrap()
     }
@@ -137,24 +173,24 @@ async fn certificates_follow_the_registry() {
     world.suspend(Cause::Operator).await;
     let (done, metrics) = world.handle("dev-1").await;
     assert!(done && (metrics.total("StatusApplied") - 1.0).abs() < f64::EPSILON);
-    assert_eq!(world.certificates.get("ab12"), Some(State::Inactive));
+    assert_eq!(world.certificates.get(&cert("ab")), Some(State::Inactive));
     assert!(world.device().await.is_status_applied());
     // Once more changes nothing, and repairs what somebody else changed.
-    world.certificates.set("ab12", Some(State::Active));
+    world.certificates.set(&cert("ab"), Some(State::Active));
     let (done, metrics) = world.handle("dev-1").await;
     assert!(done && metrics.total("StatusApplied").abs() < f64::EPSILON);
-    assert_eq!(world.certificates.get("ab12"), Some(State::Inactive));
+    assert_eq!(world.certificates.get(&cert("ab")), Some(State::Inactive));
 
     world.devices.activate(&id(), None).await.unwrap();
     assert!(world.handle("dev-1").await.0);
-    assert_eq!(world.certificates.get("ab12"), Some(State::Active));
+    assert_eq!(world.certificates.get(&cert("ab")), Some(State::Active));
 
     world.devices.retire(&id(), UnixMillis(2_000), None, Cause::Exchanged).await.unwrap();
     assert!(world.handle("dev-1").await.0);
-    assert_eq!(world.certificates.get("ab12"), Some(State::Active), "it still delivers its last day");
+    assert_eq!(world.certificates.get(&cert("ab")), Some(State::Active), "it still delivers its last day");
     world.devices.retire(&id(), UnixMillis(2_000), None, Cause::Operator).await.unwrap();
     assert!(world.handle("dev-1").await.0);
-    assert_eq!(world.certificates.get("ab12"), Some(State::Revoked));
+    assert_eq!(world.certificates.get(&cert("ab")), Some(State::Revoked));
     assert!(world.device().await.is_status_applied() && world.parked.rows().is_empty());
 }
 
@@ -163,16 +199,16 @@ async fn a_renewed_certificate_connects_and_the_revoked_one_never_does() {
     let world = world();
     world.suspend(Cause::CertificateRevoked).await;
     assert!(world.handle("dev-1").await.0);
-    assert_eq!(world.certificates.get("ab12"), Some(State::Revoked));
-    let certificate_ids = ["ab12".into(), "cd34".into()].into();
-    world.devices.put(Device { certificate_id: "cd34".into(), certificate_ids, ..world.device().await });
-    world.certificates.set("cd34", Some(State::Active));
+    assert_eq!(world.certificates.get(&cert("ab")), Some(State::Revoked));
+    let certificate_ids = [cert("ab"), cert("cd")].into();
+    world.devices.put(Device { certificate_id: cert("cd"), certificate_ids, ..world.device().await });
+    world.certificates.set(&cert("cd"), Some(State::Active));
     assert!(world.handle("dev-1").await.0);
-    assert_eq!(world.certificates.get("cd34"), Some(State::Inactive), "it is suspended still");
-    world.devices.activate(&id(), Some("cd34")).await.unwrap();
+    assert_eq!(world.certificates.get(&cert("cd")), Some(State::Inactive), "it is suspended still");
+    world.devices.activate(&id(), Some(&cert("cd"))).await.unwrap();
     assert!(world.handle("dev-1").await.0);
     assert_eq!(
-        (world.certificates.get("ab12"), world.certificates.get("cd34")),
+        (world.certificates.get(&cert("ab")), world.certificates.get(&cert("cd"))),
         (Some(State::Revoked), Some(State::Active))
     );
 }
@@ -182,13 +218,13 @@ async fn what_no_attempt_mends_is_parked_once() {
     let world = world();
     for (state, reason) in [(None, "status_certificate_missing"), (Some(State::Revoked), "status_certificate_revoked")]
     {
-        world.certificates.set("ab12", state);
+        world.certificates.set(&cert("ab"), state);
         for _ in 0..2 {
             let (done, metrics) = world.handle("dev-1").await;
             assert!(done && (metrics.of_reason("StatusParked", reason) - 1.0).abs() < f64::EPSILON);
         }
     }
-    world.certificates.set("ab12", Some(State::Active));
+    world.certificates.set(&cert("ab"), Some(State::Active));
     *world.certificates.stuck.lock().unwrap() = true;
     world.suspend(Cause::Operator).await;
     assert!(world.handle("dev-1").await.0 && world.handle("dev-9").await.0);
@@ -209,7 +245,7 @@ async fn what_no_attempt_mends_is_parked_once() {
 #[tokio::test]
 async fn a_halted_device_needs_no_certificate() {
     let world = world();
-    world.certificates.set("ab12", None);
+    world.certificates.set(&cert("ab"), None);
     world.suspend(Cause::Operator).await;
     assert!(world.handle("dev-1").await.0);
     assert!(world.device().await.is_status_applied() && world.parked.rows().is_empty());
@@ -229,7 +265,7 @@ async fn a_change_meanwhile_is_applied_in_the_end() {
         devices.put(device);
     }));
     assert!(world.handle("dev-1").await.0);
-    assert_eq!(world.certificates.get("ab12"), Some(State::Active));
+    assert_eq!(world.certificates.get(&cert("ab")), Some(State::Active));
 }
 
 /// Runs a future that never waits.
@@ -243,6 +279,138 @@ fn futures_now<T>(future: impl Future<Output = T>) -> T {
 }
 
 #[tokio::test]
+async fn the_ledger_follows_the_registry() {
+    let world = world();
+    world.suspend(Cause::SignatureFailures).await;
+    assert!(world.handle("dev-1").await.0 && world.agree().await);
+    assert_eq!(world.standing().await, (Standing::Suspended, Some(70)));
+    let submitted = world.channel.submitted().len();
+    assert!(world.handle("dev-1").await.0);
+    assert_eq!(world.channel.submitted().len(), submitted, "what agrees is not submitted again");
+
+    // Reinstated and suspended anew before anybody looked: a milder suspension than the ledger's.
+    world.devices.activate(&id(), None).await.unwrap();
+    world.devices.suspend(&id(), UnixMillis(5_000), Some(SequenceNumber(90)), Cause::Operator).await.unwrap();
+    assert!(world.handle("dev-1").await.0 && world.agree().await);
+    let changes = world.ledger.device_history(&id()).await.unwrap().changes;
+    let standings: Vec<Standing> = changes.iter().map(|change| change.standing).collect();
+    assert_eq!(standings, [Standing::Suspended, Standing::Active, Standing::Suspended]);
+
+    world.devices.activate(&id(), None).await.unwrap();
+    assert!(world.handle("dev-1").await.0 && world.agree().await);
+    world.devices.retire(&id(), UnixMillis(6_000), None, Cause::Operator).await.unwrap();
+    assert!(world.handle("dev-1").await.0 && world.agree().await);
+    assert_eq!(world.standing().await, (Standing::Retired, None));
+}
+
+#[tokio::test]
+async fn a_ledger_that_is_away_keeps_no_connection_open() {
+    let world = world();
+    world.suspend(Cause::Operator).await;
+    let away = || LedgerError::Unavailable { what: "no peer answers", failures: Default::default() };
+    // The second time the transaction commits, and nobody hears of it.
+    world.channel.trouble([Trouble::Before(away()), Trouble::After(away())]);
+    for _ in 0..2 {
+        assert!(!world.handle("dev-1").await.0, "the message comes again");
+        assert_eq!(world.certificates.get(&cert("ab")), Some(State::Inactive));
+        assert!(!world.device().await.is_status_applied());
+    }
+    assert!(world.handle("dev-1").await.0 && world.agree().await);
+    assert_eq!(world.ledger.device_history(&id()).await.unwrap().changes.len(), 1);
+    // A refusal that somebody repairs comes again as well; one that nobody can is parked.
+    world.devices.activate(&id(), None).await.unwrap();
+    world.channel.refuse("dev-1", "forbidden: rc may not call this");
+    assert!(!world.handle("dev-1").await.0 && world.parked.rows().is_empty());
+    world.channel.refuse("dev-1", "device_retired: dev-1: that is for good");
+    assert!(world.handle("dev-1").await.0 && !world.device().await.is_status_applied());
+    let parked = world.parked.rows();
+    assert_eq!((parked.len(), parked[0].reason.as_str()), (1, "status_ledger_refuses"));
+    assert!(parked[0].detail.contains("that is for good"), "{}", parked[0].detail);
+}
+
+#[tokio::test]
+async fn the_ledger_is_told_although_a_certificate_is_stuck() {
+    let world = world();
+    *world.certificates.stuck.lock().unwrap() = true;
+    world.suspend(Cause::Operator).await;
+    assert!(world.handle("dev-1").await.0);
+    assert_eq!(world.standing().await, (Standing::Suspended, Some(70)));
+    assert_eq!(world.parked.rows()[0].reason, "status_certificate_stuck");
+}
+
+#[tokio::test]
+async fn what_the_ledger_does_not_know_has_no_status_there() {
+    let world = world();
+    let stranger = Device { id: "dev-2".parse().unwrap(), metering_point: "mp-2".into(), ..device() };
+    world.devices.put(stranger.suspended(&suspension()).unwrap());
+    assert!(world.handle("dev-2").await.0 && world.parked.rows().is_empty());
+}
+
+fn suspension() -> vitro_cloud::devices::Suspension {
+    vitro_cloud::devices::Suspension { at: UnixMillis(1_000), last_good: None, cause: Cause::Operator }
+}
+
+/// The registry's word that `dev-2` took the point over.
+fn exchanged() -> Exchanged {
+    Exchanged {
+        by: "dev-2".parse().unwrap(),
+        day: "2026-03-03".parse().unwrap(),
+        at: UnixMillis(1_772_532_000_000),
+        last_good: Some(SequenceNumber(70)),
+        first: SequenceNumber(0),
+    }
+}
+
+fn successor() -> Device {
+    let signer = SoftwareSigner::from_scalar(&[8; 32]).unwrap();
+    let public_key = signer.public_key();
+    Device {
+        id: "dev-2".parse().unwrap(),
+        public_key,
+        replaces: Some(id()),
+        certificate_id: cert("ef"),
+        certificate_ids: [cert("ef")].into(),
+        ..device()
+    }
+}
+
+#[tokio::test]
+async fn an_exchange_is_recorded_once_whatever_is_killed() {
+    for limit in 0.. {
+        let world = world();
+        world.devices.put(successor());
+        world.devices.exchange(&id(), &exchanged()).await.unwrap();
+        world.fuse.set(Some(limit));
+        let (survived, _) = world.handle("dev-1").await;
+        world.fuse.set(None);
+        assert!(world.handle("dev-1").await.0 && world.agree().await);
+        let history = world.ledger.point_history(&"mp-1".parse().unwrap()).await.unwrap();
+        let served: Vec<&str> = history.services.iter().map(|service| service.thing.as_str()).collect();
+        assert_eq!(served, ["dev-1", "dev-2"]);
+        assert_eq!(history.changes.len(), 1);
+        assert_eq!(world.certificates.get(&cert("ab")), Some(State::Active), "it still delivers its last day");
+        if survived {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_exchange_and_what_was_before_and_after_it_agree() {
+    let world = world();
+    world.devices.put(successor());
+    world.suspend(Cause::Equivocation).await;
+    world.devices.exchange(&id(), &exchanged()).await.unwrap();
+    assert!(world.handle("dev-1").await.0 && world.agree().await, "the suspension before it counts");
+    assert_eq!(world.certificates.get(&cert("ab")), Some(State::Revoked));
+    let stricter = world.devices.suspend(&id(), UnixMillis(500), None, Cause::CertificateRevoked).await.unwrap();
+    assert!(stricter.changed);
+    assert!(world.handle("dev-1").await.0 && world.agree().await);
+    assert_eq!(world.standing().await, (Standing::Retired, None));
+    assert!(world.parked.rows().is_empty());
+}
+
+#[tokio::test]
 async fn a_kill_at_any_point_loses_nothing() {
     for cause in [Cause::Operator, Cause::CertificateRevoked] {
         for limit in 0.. {
@@ -253,11 +421,12 @@ async fn a_kill_at_any_point_loses_nothing() {
             world.fuse.set(None);
             let expected = if cause.is_revocation() { State::Revoked } else { State::Inactive };
             if survived || world.device().await.is_status_applied() {
-                assert_eq!(world.certificates.get("ab12").as_ref(), Some(&expected), "noted last");
+                assert_eq!(world.certificates.get(&cert("ab")).as_ref(), Some(&expected), "noted last");
             }
             assert!(world.handle("dev-1").await.0);
-            assert_eq!(world.certificates.get("ab12"), Some(expected));
-            assert!(world.device().await.is_status_applied());
+            assert_eq!(world.certificates.get(&cert("ab")), Some(expected));
+            assert!(world.agree().await);
+            assert_eq!(world.ledger.device_history(&id()).await.unwrap().changes.len(), 1);
             if survived {
                 assert!(limit > 6, "every step was cut once");
                 break;

@@ -36,6 +36,8 @@ fn device(index: u32) -> Device {
         cause: None,
         status_revision: 0,
         status_applied: 0,
+        exchange: None,
+        replaces: None,
         revoked_certificates: std::collections::BTreeSet::new(),
         public_key: signer().public_key(),
         certificate: String::new(),

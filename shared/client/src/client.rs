@@ -1,10 +1,12 @@
 //! The contract's functions as Rust functions. `docs/contract.md` lists them.
 
+use vitro_contract::calls::{self, Call};
+use vitro_contract::is_query;
 use vitro_contract::{
-    Agreement, AgreementId, AgreementView, ChainView, DayView, DeviceApproval, DeviceEntry, DevicePage, DeviceView,
-    Item, Record, Roles, RolesStatus, Shard, StatementHead, StatementView, SummaryRow, Verdict,
+    Agreement, AgreementId, AgreementView, ChainView, DayView, DeviceApproval, DeviceEntry, DevicePage, DeviceStatus,
+    DeviceView, Exchange, ExchangeView, Halt, History, Item, MeteringPoint, Record, Roles, RolesStatus, Shard,
+    StatementHead, StatementView, SummaryPage, SummaryRow, Verdict,
 };
-use vitro_contract::{SummaryPage, is_query};
 use vitro_ledger::Committed;
 use vitro_proof::{DeviceId, Hash, LocalDay};
 
@@ -49,6 +51,14 @@ impl<C: Channel> Client<C> {
         Ok(Published { tx: tx_id, block: block_number, answer })
     }
 
+    async fn find<T: Record>(&self, call: &Call<T>) -> Result<T, ClientError> {
+        self.ask(call.function, &call.args).await
+    }
+
+    async fn make<T: Record>(&self, call: &Call<T>) -> Result<Published<T>, ClientError> {
+        self.call(call.function, &call.args).await
+    }
+
     /// Submits this party's word on who plays which role.
     ///
     /// # Errors
@@ -72,6 +82,62 @@ impl<C: Channel> Client<C> {
     pub async fn register_devices(&self, entries: &[DeviceEntry]) -> Result<Published<DevicePage>, ClientError> {
         let args: Vec<Vec<u8>> = entries.iter().map(Record::encode).collect();
         self.call("registry:register_device", &args).await
+    }
+
+    /// Registers devices at metering points that others serve, all or none.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn register_successors(&self, entries: &[DeviceEntry]) -> Result<Published<DevicePage>, ClientError> {
+        self.make(&calls::register_successors(entries)).await
+    }
+
+    /// Suspends a device. The same again changes nothing.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn suspend(&self, thing: &DeviceId, halt: &Halt) -> Result<Published<DeviceStatus>, ClientError> {
+        self.make(&calls::suspend(thing, halt)).await
+    }
+
+    /// Ends a suspension.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn reinstate(&self, thing: &DeviceId) -> Result<Published<DeviceStatus>, ClientError> {
+        self.make(&calls::reinstate(thing)).await
+    }
+
+    /// Retires a device for good.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn retire(&self, thing: &DeviceId, halt: &Halt) -> Result<Published<DeviceStatus>, ClientError> {
+        self.make(&calls::retire(thing, halt)).await
+    }
+
+    /// Replaces a metering point's device. The same again changes nothing.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn exchange(&self, exchange: &Exchange) -> Result<Published<ExchangeView>, ClientError> {
+        self.make(&calls::exchange(exchange)).await
+    }
+
+    /// What became of a device, and where it served.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn device_history(&self, thing: &DeviceId) -> Result<History, ClientError> {
+        self.find(&calls::device_history(thing)).await
+    }
+
+    /// Which devices served a metering point, and what became of them.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn point_history(&self, point: &MeteringPoint) -> Result<History, ClientError> {
+        self.find(&calls::point_history(point)).await
     }
 
     /// Approves devices' entries, all or none.

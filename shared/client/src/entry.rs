@@ -39,6 +39,8 @@ mod tests {
             cause: None,
             status_revision: 0,
             status_applied: 0,
+            exchange: None,
+            replaces: None,
             revoked_certificates: std::collections::BTreeSet::new(),
             public_key: SoftwareSigner::from_scalar(&[3; 32]).unwrap().public_key(),
             certificate: String::new(),

@@ -45,7 +45,12 @@ impl ClientError {
         match self {
             Self::Refused { code, .. } => matches!(
                 code.as_str(),
-                "unknown_device" | "unknown_agreement" | "agreement_not_active" | "unknown_day" | "unknown_statement"
+                "unknown_device"
+                    | "unknown_point"
+                    | "unknown_agreement"
+                    | "agreement_not_active"
+                    | "unknown_day"
+                    | "unknown_statement"
             ),
             Self::Ledger(error) => matches!(error, LedgerError::NotFound(_)),
             Self::Answer(_) | Self::Profile(_) => false,

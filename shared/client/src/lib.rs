@@ -11,6 +11,7 @@ mod entry;
 mod error;
 #[cfg(any(test, feature = "memory"))]
 pub mod memory;
+pub mod registered;
 mod secret;
 
 pub use channel::Channel;

@@ -16,7 +16,7 @@ use vitro_proof::{
 };
 
 pub(crate) use entry::write as write_entry;
-pub use standing::{Cause, StatusChange, Suspension};
+pub use standing::{Cause, Connection, Exchanged, StatusChange, Suspension};
 pub use status::StatusStore;
 pub use table::{Devices, Registered};
 
@@ -114,6 +114,10 @@ pub struct Device {
     pub status_revision: u64,
     /// The last revision that AWS IoT Core and the ledger agree with.
     pub status_applied: u64,
+    /// The device that took its metering point over.
+    pub exchange: Option<Exchanged>,
+    /// The device whose metering point it is to take over, or has taken over.
+    pub replaces: Option<DeviceId>,
     /// Certificates that it had when a revocation suspended it; none of them may connect again.
     pub revoked_certificates: BTreeSet<String>,
     /// Its key.

@@ -1,14 +1,17 @@
 //! Agreements: proposed by any party, active when all four approved the same bytes, never changed in place.
 
-use vitro_proof::{DeviceId, Hash};
+use std::collections::BTreeSet;
+
+use vitro_proof::Hash;
 
 use crate::access::{self, Identity, exactly, hash, text};
 use crate::call::{Context, Response};
 use crate::error::ContractError;
 use crate::ids::{AgreementId, MeteringPoint, Role};
 use crate::keys;
-use crate::model::{Agreement, AgreementView, Approval, Proposal};
+use crate::model::{Agreement, AgreementView, Approval, Proposal, Service};
 use crate::registry::approval;
+use crate::status;
 use crate::tx::{self, Tx};
 use crate::wire::Record;
 
@@ -111,19 +114,22 @@ pub(crate) fn active(tx: &mut Tx<'_>, id: &AgreementId) -> Result<(Agreement, Ha
     Ok((view(tx, id, hash)?.agreement, hash))
 }
 
-/// The metering points that an agreement covers, in order, each with the device that serves it.
+/// The metering points that an agreement covers, in order, each with the devices that served it, one after another.
 pub(crate) fn points(
     tx: &mut Tx<'_>,
     agreement: &Agreement,
-) -> Result<Vec<(MeteringPoint, Option<DeviceId>)>, ContractError> {
-    let prefix = keys::shard_devices(&agreement.shard);
-    let mut served = std::collections::BTreeMap::new();
-    for (key, point) in tx.under(&prefix)? {
-        let point = String::from_utf8_lossy(&point).parse::<MeteringPoint>()?;
-        served.insert(point, key[prefix.len()..].parse::<DeviceId>()?);
+) -> Result<Vec<(MeteringPoint, Vec<Service>)>, ContractError> {
+    let mut of_shard = BTreeSet::new();
+    for (_, point) in tx.under(&keys::shard_devices(&agreement.shard))? {
+        of_shard.insert(String::from_utf8_lossy(&point).parse::<MeteringPoint>()?);
     }
-    Ok(match &agreement.points {
-        None => served.into_iter().map(|(point, thing)| (point, Some(thing))).collect(),
-        Some(points) => points.iter().map(|point| (point.clone(), served.remove(point))).collect(),
-    })
+    let points: Vec<&MeteringPoint> = match &agreement.points {
+        None => of_shard.iter().collect(),
+        Some(points) => points.iter().collect(),
+    };
+    let served = |tx: &mut Tx<'_>, point: &MeteringPoint| match of_shard.contains(point) {
+        true => status::services(tx, point),
+        false => Ok(Vec::new()),
+    };
+    points.into_iter().map(|point| Ok((point.clone(), served(tx, point)?))).collect()
 }

@@ -11,11 +11,12 @@ use crate::error::ContractError;
 use crate::ids::{AgreementId, MeteringPoint, Role};
 use crate::keys;
 use crate::model::{
-    Agreement, Continuity, DayOutcome, DayRecord, Line, PerUnit, Share, Statement, StatementHead, StatementView,
-    Tariff, Unbilled, UnbilledDays,
+    Agreement, Continuity, DayOutcome, DayRecord, DeviceStatus, Line, PerUnit, Service, Share, Statement,
+    StatementHead, StatementView, Tariff, Unbilled, UnbilledDays,
 };
 use crate::money;
 use crate::registry;
+use crate::status;
 use crate::tx::{self, Tx};
 
 /// The longest period in days.
@@ -44,8 +45,8 @@ pub(crate) fn close(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) -> Result<
     check_period(ctx, &agreement, from, to)?;
     let days = calendar::days(from, to, MAX_DAYS)?;
     let mut bill = Bill::default();
-    for (point, thing) in agreement::points(tx, &agreement)? {
-        bill.point(tx, &agreement, &point, thing.as_ref(), &days)?;
+    for (point, services) in agreement::points(tx, &agreement)? {
+        bill.point(tx, &agreement, &point, &services, &days)?;
     }
     let statement = bill.statement(&agreement, agreement_hash, from, to)?;
     let view = StatementView { id: statement.id(), statement, tx: ctx.tx_id.clone(), time: ctx.timestamp };
@@ -91,6 +92,14 @@ fn closed(tx: &mut Tx<'_>, id: &AgreementId) -> Result<Vec<StatementHead>, Contr
     tx.under(&keys::closed_periods(id))?.iter().map(|(key, bytes)| tx::read(key, bytes)).collect()
 }
 
+/// A device's service at a metering point, with what decides whether it is billed.
+struct Served<'a> {
+    service: &'a Service,
+    /// Whether RC and DV approved it.
+    counts: bool,
+    status: DeviceStatus,
+}
+
 /// A statement in the making.
 #[derive(Default)]
 struct Bill {
@@ -99,31 +108,34 @@ struct Bill {
 }
 
 impl Bill {
-    /// Bills a metering point's days.
+    /// Bills a metering point's days, each by the devices that served it then: on the day of an exchange, by both.
     fn point(
         &mut self,
         tx: &mut Tx<'_>,
         agreement: &Agreement,
         point: &MeteringPoint,
-        thing: Option<&DeviceId>,
+        services: &[Service],
         days: &[LocalDay],
     ) -> Result<(), ContractError> {
-        let counts = match thing {
-            Some(thing) => {
-                let entry = registry::load(tx, thing)?.1;
-                registry::counts(tx, thing, entry.hash())?
-            }
-            None => false,
-        };
+        let mut served = Vec::with_capacity(services.len());
+        for service in services {
+            let entry = registry::load(tx, &service.thing)?.1;
+            let counts = registry::counts(tx, &service.thing, entry.hash())?;
+            served.push(Served { service, counts, status: status::of(tx, &service.thing)? });
+        }
         for day in days {
-            let line = match thing {
-                None => Err(Unbilled::NoDevice),
-                Some(_) if !counts => Err(Unbilled::NotApproved),
-                Some(thing) => self::line(tx, agreement, point, thing, *day)?,
-            };
-            match line {
-                Ok(line) => self.lines.push(line),
-                Err(reason) => self.leave_out(point, thing, *day, reason),
+            if served.is_empty() {
+                self.leave_out(point, None, *day, Unbilled::NoDevice);
+            }
+            for served in served.iter().filter(|served| served.service.holds(*day)) {
+                let line = match served.counts {
+                    true => self::line(tx, agreement, served, *day)?,
+                    false => Err(Unbilled::NotApproved),
+                };
+                match line {
+                    Ok(line) => self.lines.push(line),
+                    Err(reason) => self.leave_out(point, Some(&served.service.thing), *day, reason),
+                }
             }
             if self.lines.len() > MAX_LINES || self.unbilled.len() > MAX_LINES {
                 return Err(ContractError::TooManyLines(format!("more than {MAX_LINES}: close a shorter period")));
@@ -133,8 +145,9 @@ impl Bill {
     }
 
     fn leave_out(&mut self, point: &MeteringPoint, thing: Option<&DeviceId>, day: LocalDay, reason: Unbilled) {
-        let same =
-            |last: &&mut UnbilledDays| last.point == *point && last.reason == reason && last.to.next() == Some(day);
+        let same = |last: &&mut UnbilledDays| {
+            last.point == *point && last.thing.as_ref() == thing && last.reason == reason && last.to.next() == Some(day)
+        };
         match self.unbilled.last_mut().filter(same) {
             Some(last) => last.to = day,
             None => self.unbilled.push(UnbilledDays {
@@ -182,10 +195,10 @@ impl Bill {
 fn line(
     tx: &mut Tx<'_>,
     agreement: &Agreement,
-    point: &MeteringPoint,
-    thing: &DeviceId,
+    served: &Served<'_>,
     day: LocalDay,
 ) -> Result<Result<Line, Unbilled>, ContractError> {
+    let Service { point, thing, .. } = served.service;
     let Tariff::PerUnit(PerUnit { sensor, unit, price }) = &agreement.tariff;
     let Some(record) = tx.load::<DayRecord>(&keys::day(thing, day))? else { return Ok(Err(Unbilled::NotPublished)) };
     let stored = match &record.block {
@@ -197,6 +210,14 @@ fn line(
         DayOutcome::Agrees => {}
         DayOutcome::Differs => return Ok(Err(Unbilled::Differs)),
         DayOutcome::NoBlock => return Ok(Err(Unbilled::NoBlock)),
+    }
+    let block = &stored.opened.block;
+    // It was published before the device was suspended or exchanged; its later numbers do not count, and nobody splits a sum.
+    if !served.status.is_good_before(block.end()) {
+        return Ok(Err(Unbilled::BeyondLastGood));
+    }
+    if block.count > 0 && block.first < served.service.first() {
+        return Ok(Err(Unbilled::BeforeService));
     }
     match continuity(tx, thing, &stored.opened)? {
         Some(Continuity::Continues) => {}

@@ -32,6 +32,12 @@ pub(crate) fn may_be_over(day: LocalDay, now: i64) -> bool {
     now >= utc_midnight(day) + DAY - EARLIEST
 }
 
+/// Whether the instant can lie on a local day of this label somewhere on Earth.
+pub(crate) fn may_hold(day: LocalDay, at: i64) -> bool {
+    let midnight = utc_midnight(day);
+    (midnight - EARLIEST..midnight + DAY + LATEST).contains(&at)
+}
+
 /// All days from the first to the last.
 pub(crate) fn days(from: LocalDay, to: LocalDay, most: usize) -> Result<Vec<LocalDay>, ContractError> {
     let days: Vec<LocalDay> =
@@ -72,6 +78,8 @@ mod tests {
         assert!(may_begin_at(label, 1_539_500_400), "Etc/GMT+7");
         assert!(may_begin_at(label, 1_539_475_200 - 14 * 3600), "Pacific/Kiritimati");
         assert!(!may_begin_at(label, 1_539_475_200 + DAY));
+        assert!(may_hold(label, 1_539_500_400) && may_hold(label, 1_539_475_200 - 14 * 3600));
+        assert!(!may_hold(label, 1_539_475_200 - 15 * 3600 - 1) && !may_hold(label, 1_539_475_200 + DAY + 13 * 3600));
         assert!(!may_be_over(label, 1_539_475_200));
         assert!(may_be_over(label, 1_539_475_200 + DAY));
     }

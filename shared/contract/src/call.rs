@@ -5,7 +5,7 @@ use vitro_proof::Hash;
 
 use crate::error::ContractError;
 use crate::tx::Tx;
-use crate::{agreement, audit, billing, data, registry};
+use crate::{agreement, audit, billing, data, registry, status};
 
 /// The ledger's state could not be read or written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -121,7 +121,12 @@ impl Response {
 pub(crate) const UPDATES: &[&str] = &[
     "registry:configure",
     "registry:register_device",
+    "registry:register_successor",
     "registry:approve_devices",
+    "registry:suspend",
+    "registry:reinstate",
+    "registry:retire",
+    "registry:exchange",
     "agreement:propose",
     "agreement:approve",
     "data:publish",
@@ -133,6 +138,7 @@ pub(crate) const QUERIES: &[&str] = &[
     "registry:roles",
     "registry:device",
     "registry:devices",
+    "registry:history",
     "agreement:get",
     "agreement:list",
     "data:day",
@@ -165,9 +171,15 @@ pub fn invoke(
         "registry:configure" => registry::configure(ctx, tx_ref, args),
         "registry:roles" => registry::roles(ctx, tx_ref, args),
         "registry:register_device" => registry::register_device(ctx, tx_ref, args),
+        "registry:register_successor" => registry::register_successor(ctx, tx_ref, args),
         "registry:approve_devices" => registry::approve_devices(ctx, tx_ref, args),
         "registry:device" => registry::device(ctx, tx_ref, args),
         "registry:devices" => registry::devices(ctx, tx_ref, args),
+        "registry:suspend" => status::suspend(ctx, tx_ref, args),
+        "registry:reinstate" => status::reinstate(ctx, tx_ref, args),
+        "registry:retire" => status::retire(ctx, tx_ref, args),
+        "registry:exchange" => status::exchange(ctx, tx_ref, args),
+        "registry:history" => status::history(ctx, tx_ref, args),
         "agreement:propose" => agreement::propose(ctx, tx_ref, args),
         "agreement:approve" => agreement::approve(ctx, tx_ref, args),
         "agreement:get" => agreement::get(ctx, tx_ref, args),

@@ -13,10 +13,11 @@ use vitro_proof::{DeviceId, Hash, LocalDay};
 
 use crate::call::is_query;
 use crate::error::ContractError;
-use crate::ids::{AgreementId, Shard};
+use crate::ids::{AgreementId, MeteringPoint, Shard};
 use crate::model::{
-    Agreement, AgreementView, ChainView, DayView, DeviceApproval, DeviceEntry, DevicePage, DeviceView, Inclusion, Item,
-    Path, Roles, RolesStatus, StatementHead, StatementView, SummaryPage, Verdict,
+    Agreement, AgreementView, ChainView, DayView, DeviceApproval, DeviceEntry, DevicePage, DeviceStatus, DeviceView,
+    Exchange, ExchangeView, Halt, History, Inclusion, Item, Path, Roles, RolesStatus, StatementHead, StatementView,
+    SummaryPage, Verdict,
 };
 use crate::wire::Record;
 
@@ -89,6 +90,48 @@ pub fn device(thing: &DeviceId) -> Call<DeviceView> {
 pub fn devices(shard: Option<&Shard>, from: Option<&DeviceId>) -> Call<DevicePage> {
     let args = vec![shard.map(text).unwrap_or_default(), from.map(text).unwrap_or_default()];
     Call::new("registry:devices", args)
+}
+
+/// `registry:register_successor`.
+#[must_use]
+pub fn register_successors(entries: &[DeviceEntry]) -> Call<DevicePage> {
+    Call::new("registry:register_successor", entries.iter().map(Record::encode).collect())
+}
+
+/// `registry:suspend`.
+#[must_use]
+pub fn suspend(thing: &DeviceId, halt: &Halt) -> Call<DeviceStatus> {
+    Call::new("registry:suspend", vec![text(thing), halt.encode()])
+}
+
+/// `registry:reinstate`.
+#[must_use]
+pub fn reinstate(thing: &DeviceId) -> Call<DeviceStatus> {
+    Call::new("registry:reinstate", vec![text(thing)])
+}
+
+/// `registry:retire`.
+#[must_use]
+pub fn retire(thing: &DeviceId, halt: &Halt) -> Call<DeviceStatus> {
+    Call::new("registry:retire", vec![text(thing), halt.encode()])
+}
+
+/// `registry:exchange`.
+#[must_use]
+pub fn exchange(exchange: &Exchange) -> Call<ExchangeView> {
+    Call::new("registry:exchange", vec![exchange.encode()])
+}
+
+/// `registry:history` of a device.
+#[must_use]
+pub fn device_history(thing: &DeviceId) -> Call<History> {
+    Call::new("registry:history", vec![b"device".to_vec(), text(thing)])
+}
+
+/// `registry:history` of a metering point.
+#[must_use]
+pub fn point_history(point: &MeteringPoint) -> Call<History> {
+    Call::new("registry:history", vec![b"point".to_vec(), text(point)])
 }
 
 /// `agreement:propose`.

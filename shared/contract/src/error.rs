@@ -49,6 +49,21 @@ pub enum ContractError {
     /// Another device serves the metering point.
     #[error("metering_point_taken: {0}")]
     MeteringPointTaken(String),
+    /// Nobody serves the metering point that a device is to take over.
+    #[error("metering_point_free: {0}")]
+    MeteringPointFree(String),
+    /// No device of this metering point is registered.
+    #[error("unknown_point: {0}")]
+    UnknownPoint(String),
+    /// The device is retired.
+    #[error("device_retired: {0}")]
+    DeviceRetired(String),
+    /// A suspension or retirement is in force that is stricter in some respect; only a reinstatement makes it milder.
+    #[error("not_stricter: {0}")]
+    NotStricter(String),
+    /// The one device does not take the metering point over from the other.
+    #[error("exchange_refused: {0}")]
+    ExchangeRefused(String),
     /// What is approved is not what the ledger holds.
     #[error("entry_mismatch: {0}")]
     EntryMismatch(String),
@@ -116,6 +131,11 @@ impl ContractError {
             Self::UnknownDevice(_) => "unknown_device",
             Self::DeviceDiffers(_) => "device_differs",
             Self::MeteringPointTaken(_) => "metering_point_taken",
+            Self::MeteringPointFree(_) => "metering_point_free",
+            Self::UnknownPoint(_) => "unknown_point",
+            Self::DeviceRetired(_) => "device_retired",
+            Self::NotStricter(_) => "not_stricter",
+            Self::ExchangeRefused(_) => "exchange_refused",
             Self::EntryMismatch(_) => "entry_mismatch",
             Self::BadAgreement(_) => "bad_agreement",
             Self::UnknownAgreement(_) => "unknown_agreement",

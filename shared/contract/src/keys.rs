@@ -38,6 +38,31 @@ pub(crate) fn point(point: &MeteringPoint) -> String {
     format!("point/{point}")
 }
 
+/// A metering point's exchange by number.
+pub(crate) fn exchange(point: &MeteringPoint, number: u64) -> String {
+    format!("{}{number:010}", exchanges(point))
+}
+
+/// All exchanges of a metering point.
+pub(crate) fn exchanges(point: &MeteringPoint) -> String {
+    format!("exchange/{point}/")
+}
+
+/// A device's status.
+pub(crate) fn status(thing: &DeviceId) -> String {
+    format!("status/{thing}")
+}
+
+/// A device's status after one of its changes.
+pub(crate) fn status_change(thing: &DeviceId, revision: u64) -> String {
+    format!("{}{revision:010}", status_changes(thing))
+}
+
+/// All changes of a device's status.
+pub(crate) fn status_changes(thing: &DeviceId) -> String {
+    format!("status-change/{thing}/")
+}
+
 /// A device of a shard.
 pub(crate) fn shard_device(shard: &Shard, thing: &DeviceId) -> String {
     format!("{}{thing}", shard_devices(shard))

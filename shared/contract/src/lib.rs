@@ -22,6 +22,7 @@ mod keys;
 mod model;
 mod money;
 mod registry;
+mod status;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 #[cfg(test)]
@@ -40,4 +41,6 @@ pub use model::{
     PeriodKind, PublishedAccount, Roles, RolesStatus, Share, Statement, StatementHead, StatementView, SummaryPage,
     SummaryRow, Tariff, Term, Unbilled, UnbilledDays, Verdict,
 };
+pub use model::{DeviceStatus, Exchange, ExchangeView, Halt, History, Service, Standing, StatusReason};
+pub use status::{EXCHANGED_EVENT, STATUS_EVENT};
 pub use wire::Record;

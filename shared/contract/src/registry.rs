@@ -10,6 +10,7 @@ use crate::keys;
 use crate::model::{
     Approval, DeviceApproval, DeviceEntry, DevicePage, DeviceRecord, DeviceView, Roles, RolesStatus, RolesVote,
 };
+use crate::status;
 use crate::tx::Tx;
 use crate::wire::Record;
 
@@ -77,6 +78,24 @@ fn roles_status(tx: &mut Tx<'_>, in_force: Option<Roles>, wanted: Option<&Roles>
 
 /// Registers devices, or adds a sensor table or a renewed certificate to one. All of the entries are taken, or none.
 pub(crate) fn register_device(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) -> Result<Response, ContractError> {
+    register_all(ctx, tx, args, Place::Free)
+}
+
+/// Registers devices at metering points that others serve. They serve nothing until they are exchanged for those.
+pub(crate) fn register_successor(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) -> Result<Response, ContractError> {
+    register_all(ctx, tx, args, Place::Served)
+}
+
+/// What a new device expects of its metering point.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Nobody serves it: the device does from now on.
+    Free,
+    /// Another device serves it.
+    Served,
+}
+
+fn register_all(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>], place: Place) -> Result<Response, ContractError> {
     access::require(ctx, tx, &[Role::Operator], Identity::Anyone)?;
     if args.is_empty() {
         return Err(ContractError::BadArguments("at least one entry is expected".into()));
@@ -85,13 +104,19 @@ pub(crate) fn register_device(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) 
     for bytes in args {
         let entry = DeviceEntry::decode(bytes)?;
         entry.check()?;
-        register(ctx, tx, &entry, bytes)?;
+        register(ctx, tx, &entry, bytes, place)?;
         devices.push(view(tx, &entry.thing)?);
     }
     Ok(Response::of(&DevicePage { devices, next: None }))
 }
 
-fn register(ctx: &Context, tx: &mut Tx<'_>, entry: &DeviceEntry, bytes: &[u8]) -> Result<(), ContractError> {
+fn register(
+    ctx: &Context,
+    tx: &mut Tx<'_>,
+    entry: &DeviceEntry,
+    bytes: &[u8],
+    place: Place,
+) -> Result<(), ContractError> {
     let key = keys::device(&entry.thing);
     let revision = match tx.load::<DeviceRecord>(&key)? {
         Some(there) if there.entry.0 == *bytes => return Ok(()),
@@ -100,12 +125,15 @@ fn register(ctx: &Context, tx: &mut Tx<'_>, entry: &DeviceEntry, bytes: &[u8]) -
             there.revision + 1
         }
         None => {
-            let point = keys::point(&entry.metering_point);
-            if let Some(other) = tx.get(&point)? {
-                let other = String::from_utf8_lossy(&other).into_owned();
-                return Err(ContractError::MeteringPointTaken(format!("{} by {other}", entry.metering_point)));
+            let point = &entry.metering_point;
+            match (status::current(tx, point)?, place) {
+                (Some(other), Place::Free) => {
+                    return Err(ContractError::MeteringPointTaken(format!("{point} by {other}")));
+                }
+                (None, Place::Served) => return Err(ContractError::MeteringPointFree(point.to_string())),
+                (None, Place::Free) => tx.put(&keys::point(point), entry.thing.as_str().as_bytes().to_vec()),
+                (Some(_), Place::Served) => {}
             }
-            tx.put(&point, entry.thing.as_str().as_bytes().to_vec());
             let shard = keys::shard_device(&entry.shard, &entry.thing);
             tx.put(&shard, entry.metering_point.as_str().as_bytes().to_vec());
             0
@@ -207,5 +235,7 @@ fn view(tx: &mut Tx<'_>, thing: &DeviceId) -> Result<DeviceView, ContractError> 
     let hash = entry.hash();
     let approvals = approvals(tx, thing, hash)?;
     let counts = counts(tx, thing, hash)?;
-    Ok(DeviceView { entry, hash, revision: record.revision, tx: record.tx, time: record.time, approvals, counts })
+    let (status, serves) = (status::of(tx, thing)?, status::serves(tx, thing, &entry.metering_point)?);
+    let DeviceRecord { revision, tx, time, .. } = record;
+    Ok(DeviceView { entry, hash, revision, tx, time, approvals, counts, status, serves })
 }

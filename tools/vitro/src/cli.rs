@@ -101,6 +101,9 @@ mod tests {
         use clap::error::ErrorKind::{ArgumentConflict, MissingRequiredArgument, ValueValidation};
         for (line, kind) in [
             ("vitro device show a/b", ValueValidation),
+            ("vitro device suspend dev-1 --last-good 3 --nothing-good", ArgumentConflict),
+            ("vitro device exchange dev-1", MissingRequiredArgument),
+            ("vitro device new dev-1 --ca c --out o --sensors s --zone Etc/UTC", MissingRequiredArgument),
             ("vitro readings dev-1 --day 2026-02-30", ValueValidation),
             ("vitro readings dev-1", MissingRequiredArgument),
             ("vitro ca new d --name x --not-before yesterday", ValueValidation),

@@ -39,6 +39,9 @@ pub enum CliError {
     /// What was asked for is not there.
     #[error("{0}")]
     NotFound(String),
+    /// It is begun, and was not finished within the time that was given.
+    #[error("{0}")]
+    NotYet(String),
     /// A key, request or certificate could not be made or read.
     #[error("{what}: {detail}")]
     Certificate {
@@ -140,6 +143,7 @@ impl CliError {
     pub fn retryable(&self) -> bool {
         match self {
             Self::Aws { retryable, .. } | Self::Remote { retryable, .. } => *retryable,
+            Self::NotYet(_) => true,
             Self::Ledger(error) => error.retryable(),
             Self::Cloud(error) => error.retryable() && !matches!(error, CloudError::NotFound(_)),
             _ => false,

@@ -106,6 +106,17 @@ impl Session {
         Ok(SqsOutbox::new(sqs, QueueUrls { publish, ..QueueUrls::default() }))
     }
 
+    /// The queue of devices whose status changed.
+    ///
+    /// # Errors
+    /// [`CliError::Aws`].
+    pub async fn status_queue(&self) -> Result<SqsOutbox, CliError> {
+        let sqs = aws_sdk_sqs::Client::new(&self.aws);
+        let found = sqs.get_queue_url().queue_name(self.stack.resource("status")).send().await;
+        let status = found.map_err(|e| CliError::aws("GetQueueUrl", &e))?.queue_url;
+        Ok(SqsOutbox::new(sqs, QueueUrls { status, ..QueueUrls::default() }))
+    }
+
     /// The archive. Its bucket's name ends in account and region.
     ///
     /// # Errors

@@ -34,6 +34,8 @@ pub(super) fn device(name: &str) -> Device {
         cause: None,
         status_revision: 0,
         status_applied: 0,
+        exchange: None,
+        replaces: None,
         revoked_certificates: std::collections::BTreeSet::new(),
         public_key: signer(name).public_key(),
         certificate: String::new(),

@@ -4,13 +4,18 @@ use std::collections::BTreeSet;
 
 use vitro_proof::{BlockNumber, Hash, PublicKey, SensorTable, SequenceNumber, UnixMillis};
 
-use super::{Device, Head, Mark, Status, gap_shard, live_shard};
+use super::{Device, Exchanged, Head, Mark, Status, gap_shard, live_shard};
 use crate::error::CloudError;
 use crate::item::{Item, Reader, b, n, s, ss};
 
 /// Writes the sensor tables as their attribute.
 pub(super) fn tables_to_json(tables: &[SensorTable]) -> Result<String, CloudError> {
     serde_json::to_string(tables).map_err(|error| CloudError::damaged("a sensor table", error))
+}
+
+/// Writes an exchange as its attribute.
+pub(super) fn exchange_to_json(exchange: &Exchanged) -> Result<String, CloudError> {
+    serde_json::to_string(exchange).map_err(|error| CloudError::damaged("an exchange", error))
 }
 
 /// The whole entry as an item.
@@ -48,6 +53,12 @@ pub(crate) fn write(device: &Device) -> Result<Item, CloudError> {
     }
     if device.status_applied > 0 {
         set("status_applied", n(device.status_applied));
+    }
+    if let Some(exchange) = &device.exchange {
+        set("exchange", s(exchange_to_json(exchange)?));
+    }
+    if let Some(replaces) = &device.replaces {
+        set("replaces", s(replaces));
     }
     if !device.revoked_certificates.is_empty() {
         set("revoked_certificates", ss(&device.revoked_certificates));
@@ -96,6 +107,12 @@ pub(super) fn read(item: &Item) -> Result<Device, CloudError> {
         cause: r.text_opt("cause")?.map(str::parse).transpose().map_err(|error| r.bad("cause", error))?,
         status_revision: r.number_opt("status_revision")?.unwrap_or(0),
         status_applied: r.number_opt("status_applied")?.unwrap_or(0),
+        exchange: r
+            .text_opt("exchange")?
+            .map(serde_json::from_str)
+            .transpose()
+            .map_err(|error| r.bad("exchange", error))?,
+        replaces: r.text_opt("replaces")?.map(str::parse).transpose().map_err(|error| r.bad("replaces", error))?,
         revoked_certificates: r.texts("revoked_certificates")?,
         public_key: PublicKey::from_sec1(r.bytes("public_key")?).map_err(|error| r.bad("public_key", error))?,
         certificate: r.text("certificate")?.to_owned(),
@@ -155,6 +172,8 @@ pub(super) mod tests {
             cause: None,
             status_revision: 0,
             status_applied: 0,
+            exchange: None,
+            replaces: None,
             revoked_certificates: BTreeSet::new(),
             public_key: SoftwareSigner::from_scalar(&[7; 32]).unwrap().public_key(),
             certificate: "-----BEGIN CERTIFICATE-----\n".into(),
@@ -216,6 +235,7 @@ pub(super) mod tests {
             gap in proptest::option::of(any::<i64>()),
             suspended in proptest::option::of((any::<i64>(), any::<u64>(), proptest::sample::select(Cause::ALL.to_vec()))),
             revisions in any::<(u64, u64)>(),
+            replaces in proptest::option::of("[a-z]{1,9}"),
             revoked in proptest::collection::btree_set("[0-9a-f]{4}", 0..3),
             older in proptest::collection::btree_set("[0-9a-f]{64}", 0..3),
             enrolled in proptest::option::of(any::<i64>()),
@@ -227,6 +247,11 @@ pub(super) mod tests {
                 cause: suspended.map(|s| s.2),
                 status_revision: revisions.0,
                 status_applied: revisions.1,
+                exchange: suspended.map(|s| Exchanged {
+                    by: "dev-2".parse().unwrap(), day: "2026-01-02".parse().unwrap(), at: UnixMillis(s.0),
+                    last_good: Some(SequenceNumber(s.1)), first: SequenceNumber(s.1),
+                }),
+                replaces: replaces.map(|name| name.parse().unwrap()),
                 revoked_certificates: revoked,
                 mark: mark.map(|(number, received, time)| Mark {
                     number: SequenceNumber(number), received: UnixMillis(received), time: time.map(UnixMillis),

@@ -7,7 +7,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use vitro_proof::{SequenceNumber, UnixMillis};
+use serde::{Deserialize, Serialize};
+use vitro_proof::{DeviceId, LocalDay, SequenceNumber, UnixMillis};
 
 use super::{Device, Status};
 use crate::error::CloudError;
@@ -74,6 +75,29 @@ impl FromStr for Cause {
     }
 }
 
+/// Where a certificate of a device belongs in AWS IoT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Connection {
+    /// It may connect.
+    Active,
+    /// It may not for now.
+    Inactive,
+    /// It never may again.
+    Revoked,
+}
+
+impl Connection {
+    /// AWS IoT's word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "ACTIVE",
+            Self::Inactive => "INACTIVE",
+            Self::Revoked => "REVOKED",
+        }
+    }
+}
+
 /// Why a device no longer counts, and from where on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Suspension {
@@ -83,6 +107,21 @@ pub struct Suspension {
     pub last_good: Option<SequenceNumber>,
     /// Why.
     pub cause: Cause,
+}
+
+/// A metering point's device was replaced by another one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exchanged {
+    /// The device that took the point over.
+    pub by: DeviceId,
+    /// The site's local day on which it happened.
+    pub day: LocalDay,
+    /// When.
+    pub at: UnixMillis,
+    /// The last number of the old device that counts; nothing if none does.
+    pub last_good: Option<SequenceNumber>,
+    /// The first number of the new device that counts.
+    pub first: SequenceNumber,
 }
 
 /// What a change of status did.
@@ -107,6 +146,26 @@ impl Device {
         self.certificate_ids.iter().map(String::as_str)
     }
 
+    /// These and those that were revoked, each once.
+    pub fn all_certificates(&self) -> impl Iterator<Item = &str> {
+        let revoked = self.revoked_certificates.iter().map(String::as_str);
+        self.certificates().chain(revoked.filter(|id| !self.certificates().any(|own| own == *id)))
+    }
+
+    /// Where a certificate of the device belongs.
+    ///
+    /// A revoked one stays revoked. A device that was exchanged keeps its connection, so that it can still deliver its last day; what else
+    /// it sends is refused. Every other halt takes the connection away: for good where it is retired or the certificate was revoked.
+    #[must_use]
+    pub fn connection_of(&self, certificate: &str) -> Connection {
+        match (self.status, self.cause) {
+            _ if self.revoked_certificates.contains(certificate) => Connection::Revoked,
+            (Status::Active, _) | (Status::Retired, Some(Cause::Exchanged)) => Connection::Active,
+            (Status::Suspended, _) => Connection::Inactive,
+            (Status::Retired, _) => Connection::Revoked,
+        }
+    }
+
     /// The entry after a suspension; nothing if it changes nothing.
     #[must_use]
     pub fn suspended(&self, suspension: &Suspension) -> Option<Self> {
@@ -117,6 +176,26 @@ impl Device {
     #[must_use]
     pub fn retired(&self, suspension: &Suspension) -> Option<Self> {
         self.halted(Status::Retired, suspension)
+    }
+
+    /// The entry after another device took its metering point over: retired, as of its last good number. Nothing if that is known.
+    ///
+    /// # Errors
+    /// [`CloudError::Refused`] if it was exchanged otherwise.
+    pub fn exchanged(&self, exchange: &Exchanged) -> Result<Option<Self>, CloudError> {
+        match &self.exchange {
+            Some(known) if known == exchange => return Ok(None),
+            Some(known) => {
+                let (by, day) = (&known.by, known.day);
+                return Err(CloudError::Refused(format!("{} was exchanged for {by} on {day} already", self.id)));
+            }
+            None => {}
+        }
+        let suspension = Suspension { at: exchange.at, last_good: exchange.last_good, cause: Cause::Exchanged };
+        let mut next = self.retired(&suspension).unwrap_or_else(|| self.clone());
+        next.exchange = Some(exchange.clone());
+        next.status_revision = self.status_revision.saturating_add(1);
+        Ok(Some(next))
     }
 
     fn halted(&self, status: Status, new: &Suspension) -> Option<Self> {
@@ -176,11 +255,10 @@ impl Device {
         }))
     }
 
-    /// Whether a run that ends with the number `last` counts: always of an active device, else up to its last good number. A run without
-    /// any number ends with nothing, and counts.
+    /// Whether a run that ends before the number `end` counts: always of an active device, else up to its last good number.
     #[must_use]
-    pub fn is_good_through(&self, last: Option<SequenceNumber>) -> bool {
-        self.status == Status::Active || last.is_none_or(|last| self.last_good.is_some_and(|good| last <= good))
+    pub fn is_good_before(&self, end: u64) -> bool {
+        self.status == Status::Active || end <= self.last_good.map_or(0, |good| good.0.saturating_add(1))
     }
 }
 
@@ -244,6 +322,29 @@ mod tests {
     }
 
     #[test]
+    fn an_exchange_retires_and_happens_once() {
+        let exchange = Exchanged {
+            by: "dev-2".parse().unwrap(),
+            day: "2026-01-02".parse().unwrap(),
+            at: UnixMillis(1000),
+            last_good: Some(SequenceNumber(70)),
+            first: SequenceNumber(0),
+        };
+        let exchanged = device().exchanged(&exchange).unwrap().unwrap();
+        assert_eq!((exchanged.status, exchanged.cause), (Status::Retired, Some(Cause::Exchanged)));
+        assert_eq!((exchanged.last_good, exchanged.status_revision), (Some(SequenceNumber(70)), 1));
+        assert_eq!(exchanged.exchanged(&exchange).unwrap(), None);
+        let other = Exchanged { by: "dev-3".parse().unwrap(), ..exchange.clone() };
+        assert!(matches!(exchanged.exchanged(&other), Err(CloudError::Refused(_))));
+        // A stricter suspension stays, with its cause; a retired device can still be replaced.
+        let suspended = device().suspended(&suspension(500, Some(7), Cause::Equivocation)).unwrap();
+        let exchanged = suspended.exchanged(&exchange).unwrap().unwrap();
+        assert_eq!((exchanged.last_good, exchanged.cause), (Some(SequenceNumber(7)), Some(Cause::Equivocation)));
+        let retired = device().retired(&suspension(500, Some(7), Cause::Operator)).unwrap();
+        assert_eq!(retired.exchanged(&exchange).unwrap().unwrap().status_revision, 2);
+    }
+
+    #[test]
     fn a_revocation_is_healed_by_another_certificate_alone() {
         let revoked = device().suspended(&suspension(1000, Some(70), Cause::CertificateRevoked)).unwrap();
         for renewed in [None, Some("ab12"), Some("cd34")] {
@@ -260,11 +361,9 @@ mod tests {
     #[test]
     fn a_run_counts_up_to_the_last_good_number() {
         let suspended = device().suspended(&suspension(1, Some(7), Cause::Operator)).unwrap();
-        let good = |device: &Device, last: Option<u64>| device.is_good_through(last.map(SequenceNumber));
-        assert!(good(&suspended, Some(7)) && !good(&suspended, Some(8)) && good(&suspended, None));
-        assert!(good(&device(), Some(u64::MAX)));
+        assert!(suspended.is_good_before(8) && !suspended.is_good_before(9) && device().is_good_before(u64::MAX));
         let nothing = device().retired(&suspension(1, None, Cause::Operator)).unwrap();
-        assert!(!good(&nothing, Some(0)) && good(&nothing, None));
+        assert!(nothing.is_good_before(0) && !nothing.is_good_before(1));
     }
 
     proptest! {

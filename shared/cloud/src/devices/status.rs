@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use vitro_proof::{DeviceId, SequenceNumber, UnixMillis};
 
 use super::table::Updated;
-use super::{Cause, Device, Devices, Status, StatusChange, Suspension};
+use super::{Cause, Device, Devices, Exchanged, Status, StatusChange, Suspension, entry};
 use crate::backoff;
 use crate::error::CloudError;
 use crate::item::{n, s, ss};
@@ -49,6 +49,12 @@ pub trait StatusStore: Send + Sync {
         cause: Cause,
     ) -> Result<StatusChange, CloudError>;
 
+    /// Retires a device whose metering point another one took over.
+    ///
+    /// # Errors
+    /// [`CloudError::Refused`] if it was exchanged otherwise; and as [`StatusStore::suspend`].
+    async fn exchange(&self, id: &DeviceId, exchange: &Exchanged) -> Result<StatusChange, CloudError>;
+
     /// Notes that AWS IoT Core and the ledger agree with this revision of the status. It never goes back.
     ///
     /// # Errors
@@ -84,6 +90,10 @@ impl StatusStore for Devices {
         self.change(id, |device| Ok(device.retired(&suspension))).await
     }
 
+    async fn exchange(&self, id: &DeviceId, exchange: &Exchanged) -> Result<StatusChange, CloudError> {
+        self.change(id, |device| device.exchanged(exchange)).await
+    }
+
     async fn note_applied(&self, id: &DeviceId, revision: u64) -> Result<(), CloudError> {
         let update = self
             .update(id)
@@ -104,7 +114,7 @@ impl Devices {
         for _ in 0..backoff::ATTEMPTS {
             let known = self.require(id).await?;
             let Some(next) = decide(&known)? else { return Ok(StatusChange { device: known, changed: false }) };
-            if let Updated::Done = self.send(write(self.update(id), &known, &next)).await? {
+            if let Updated::Done = self.send(write(self.update(id), &known, &next)?).await? {
                 return Ok(StatusChange { device: next, changed: true });
             }
         }
@@ -113,7 +123,11 @@ impl Devices {
 }
 
 /// Writes a status over the one that was read.
-fn write(update: UpdateItemFluentBuilder, known: &Device, next: &Device) -> UpdateItemFluentBuilder {
+fn write(
+    update: UpdateItemFluentBuilder,
+    known: &Device,
+    next: &Device,
+) -> Result<UpdateItemFluentBuilder, CloudError> {
     let mut set = vec!["#status = :status", "status_revision = :revision"];
     // Not in the index of those that are watched: an active one comes back to it with its next message.
     let mut remove = vec!["live_shard"];
@@ -124,6 +138,9 @@ fn write(update: UpdateItemFluentBuilder, known: &Device, next: &Device) -> Upda
     attribute(next.last_good.is_some(), "last_good = :good", "last_good");
     attribute(next.cause.is_some(), "cause = :cause", "cause");
     attribute(!next.revoked_certificates.is_empty(), "revoked_certificates = :revoked", "revoked_certificates");
+    if next.exchange.is_some() {
+        set.push("exchange = :exchange");
+    }
     if next.status != Status::Suspended {
         remove.push("gap_since");
     }
@@ -154,5 +171,8 @@ fn write(update: UpdateItemFluentBuilder, known: &Device, next: &Device) -> Upda
     if !next.revoked_certificates.is_empty() {
         update = update.expression_attribute_values(":revoked", ss(&next.revoked_certificates));
     }
-    update
+    if let Some(exchange) = &next.exchange {
+        update = update.expression_attribute_values(":exchange", s(entry::exchange_to_json(exchange)?));
+    }
+    Ok(update)
 }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use vitro_proof::{DeviceId, SequenceNumber, UnixMillis};
 
 use super::{Fuse, lock};
-use crate::devices::{Cause, Device, StatusChange, StatusStore, Suspension};
+use crate::devices::{Cause, Device, Exchanged, StatusChange, StatusStore, Suspension};
 use crate::error::CloudError;
 use crate::parked::{Park, Parked};
 use crate::sources::DeviceSource;
@@ -74,6 +74,10 @@ impl StatusStore for MemoryDevices {
         cause: Cause,
     ) -> Result<StatusChange, CloudError> {
         self.change(id, |device| Ok(device.retired(&Suspension { at, last_good, cause })))
+    }
+
+    async fn exchange(&self, id: &DeviceId, exchange: &Exchanged) -> Result<StatusChange, CloudError> {
+        self.change(id, |device| device.exchanged(exchange))
     }
 
     async fn note_applied(&self, id: &DeviceId, revision: u64) -> Result<(), CloudError> {

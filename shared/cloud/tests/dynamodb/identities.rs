@@ -21,6 +21,8 @@ fn device() -> Device {
         cause: None,
         status_revision: 0,
         status_applied: 0,
+        exchange: None,
+        replaces: None,
         revoked_certificates: std::collections::BTreeSet::new(),
         public_key: SoftwareSigner::from_scalar(&[7; 32]).unwrap().public_key(),
         certificate: "first".into(),

@@ -13,8 +13,11 @@ use crate::data::{MAX_ITEMS, PUBLISHED_EVENT, by_number, chain, continuity};
 use crate::error::ContractError;
 use crate::ids::Role;
 use crate::keys;
-use crate::model::{Continuity, DayChange, DayOutcome, DayRecord, DeviceEntry, Item, PublishedAccount, Verdict};
+use crate::model::{
+    Continuity, DayChange, DayOutcome, DayRecord, DeviceEntry, Item, PublishedAccount, Standing, Verdict,
+};
 use crate::registry;
+use crate::status;
 use crate::tx::Tx;
 use crate::wire::Record;
 
@@ -130,6 +133,9 @@ fn one(ctx: &Context, tx: &mut Tx<'_>, item: &Item, about: &mut About) -> Result
         about.day = Some(opened.block.day);
         check_account(&opened, account.as_ref())?;
         let new = chain::place(ctx, tx, &thing, &opened, &bytes.0)?;
+        if new {
+            check_status(tx, &thing, &opened)?;
+        }
         published = Some((opened, new));
     }
     match account {
@@ -183,6 +189,17 @@ fn open(ctx: &Context, entry: &DeviceEntry, message: &BlockMessage) -> Result<Op
         return Err(refuse("table_mismatch", format!("the summaries are not of sensor table {version}")));
     }
     Ok(opened)
+}
+
+/// Of a suspended or retired device, runs up to its last good number are taken. What is on the ledger already stays there.
+fn check_status(tx: &mut Tx<'_>, thing: &DeviceId, opened: &OpenedBlock) -> Result<(), Fail> {
+    let status = status::of(tx, thing)?;
+    if status.is_good_before(opened.block.end()) {
+        return Ok(());
+    }
+    let code = if status.standing == Standing::Retired { "device_retired" } else { "device_suspended" };
+    let good = status.halt.and_then(|halt| halt.last_good).map_or_else(|| "none".to_owned(), |good| good.to_string());
+    Err(refuse(code, format!("the run ends before {}, the last good number is {good}", opened.block.end())))
 }
 
 /// A daily block comes with an account of that day that names it; an interim block comes alone.

@@ -9,8 +9,9 @@ use crate::data::{Stored, by_number, continuity};
 use crate::error::ContractError;
 use crate::ids::AgreementId;
 use crate::keys;
-use crate::model::{ChainRecord, ChainView, DayRecord, DayView, SummaryPage, SummaryRow};
+use crate::model::{ChainRecord, ChainView, DayRecord, DayView, Service, SummaryPage, SummaryRow};
 use crate::registry;
+use crate::status;
 use crate::tx::{self, Tx};
 
 /// Rows on a page of summaries: about 300 KB with the grids of four counters.
@@ -70,12 +71,13 @@ pub(crate) fn summaries(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) -> Res
     let (from, to) = (text::<LocalDay>("the first day", from)?, text::<LocalDay>("the last day", to)?);
     let cursor = cursor.map(|cursor| read_cursor(cursor)).transpose()?;
     let (agreement, _) = agreement::active(tx, &id)?;
-    let mut points = agreement::points(tx, &agreement)?;
-    points.sort_by(|a, b| a.1.cmp(&b.1));
+    let mut services: Vec<_> =
+        agreement::points(tx, &agreement)?.into_iter().flat_map(|(_, services)| services).collect();
+    services.sort_by(|a, b| a.thing.cmp(&b.thing));
     let mut page = SummaryPage { agreement: id, rows: Vec::new(), next: None };
-    for (point, thing) in points {
-        let Some(thing) = thing else { continue };
-        let mut first = from;
+    for service in services {
+        let Some((mut first, last)) = status::within(&service, from, to) else { continue };
+        let Service { point, thing, .. } = service;
         match &cursor {
             Some((at, _)) if thing < *at => continue,
             Some((at, day)) if thing == *at => first = first.max(*day),
@@ -83,7 +85,7 @@ pub(crate) fn summaries(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) -> Res
         }
         let (_, entry) = registry::load(tx, &thing)?;
         let counts = registry::counts(tx, &thing, entry.hash())?;
-        for (key, bytes) in tx.range(&keys::day(&thing, first), &keys::after_day(&thing, to))? {
+        for (key, bytes) in tx.range(&keys::day(&thing, first), &keys::after_day(&thing, last))? {
             let day = key.rsplit('/').next().unwrap_or_default().parse::<LocalDay>()?;
             if page.rows.len() == PAGE {
                 page.next = Some(format!("{thing}/{day}"));

@@ -4,6 +4,7 @@ mod agreement;
 mod data;
 mod registry;
 mod statement;
+mod status;
 
 pub(crate) use agreement::Proposal;
 pub use agreement::{Agreement, AgreementView, Currency, Field, Payee, PerUnit, PeriodKind, Tariff, Term};
@@ -15,3 +16,4 @@ pub use data::{
 pub use registry::{Approval, DeviceApproval, DeviceEntry, DevicePage, DeviceView, Roles, RolesStatus};
 pub(crate) use registry::{DeviceRecord, RolesVote};
 pub use statement::{Line, Share, Statement, StatementHead, StatementView, Unbilled, UnbilledDays};
+pub use status::{DeviceStatus, Exchange, ExchangeView, Halt, History, Service, Standing, StatusReason};

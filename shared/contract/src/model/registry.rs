@@ -7,6 +7,7 @@ use vitro_proof::{DeviceId, Hash, PublicKey, SensorTable, ZoneName};
 
 use crate::error::ContractError;
 use crate::ids::{Bytes, MeteringPoint, MspId, Role, Shard};
+use crate::model::DeviceStatus;
 use crate::wire::{Record, record};
 
 record! {
@@ -197,7 +198,7 @@ record! {
 
 record! {
     /// A device as the ledger has it.
-    pub struct DeviceView, "a device", version 1 {
+    pub struct DeviceView, "a device", version 2 {
         /// The entry in force.
         1 => entry: DeviceEntry,
         /// The hash that RC and DV approve.
@@ -212,6 +213,10 @@ record! {
         6 => approvals: Vec<Approval>,
         /// Whether it counts for an agreement: RC and DV approved.
         7 => counts: bool,
+        /// Whether its blocks are taken.
+        8 => status: DeviceStatus,
+        /// Whether it serves its metering point: another one may have taken it over, or still serve it.
+        9 => serves: bool,
     }
 }
 

@@ -60,6 +60,10 @@ words! {
         7 "other_sensor" => OtherSensor,
         /// No device serves the metering point.
         8 "no_device" => NoDevice,
+        /// Its run ends beyond the last good number of a suspended or retired device.
+        9 "beyond_last_good" => BeyondLastGood,
+        /// Its run begins before the first number of the device that counts at this metering point.
+        10 "before_service" => BeforeService,
     }
 }
 

@@ -5,6 +5,7 @@ mod billing;
 mod chains;
 mod publishing;
 mod registry;
+mod status;
 
 use vitro_proof::{Account, Decimal, LocalDay};
 

@@ -5,6 +5,8 @@ mod folder;
 mod renew;
 mod renewal;
 mod sensors;
+mod show;
+mod status;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -26,6 +28,7 @@ use crate::session::{self, Session};
 
 pub use folder::{DeviceFiles, Endpoint};
 pub(crate) use sensors::read as read_sensors;
+pub use status::{AfterArgs, CauseArg, ExchangeArgs, HaltArgs, ReinstateArgs};
 
 /// A device's certificate ends before its authority's; renewal keeps the key.
 const DEFAULT_DAYS: u32 = 3 * 365;
@@ -39,8 +42,16 @@ pub enum DeviceCommand {
     New(Box<NewArgs>),
     /// Give a device a new certificate for the same key, or end the overlap with the one before
     Renew(renew::RenewArgs),
-    /// Show a device's registry entry
+    /// Show what registry, AWS IoT Core and ledger say of a device
     Show(ShowArgs),
+    /// Suspend a device: what it sends is refused, what it signed up to its last good number counts
+    Suspend(HaltArgs),
+    /// Let a suspended device send again
+    Reinstate(ReinstateArgs),
+    /// Retire a device for good
+    Retire(HaltArgs),
+    /// Replace the device of a metering point by another one
+    Exchange(ExchangeArgs),
 }
 
 /// Arguments of `device new`.
@@ -54,15 +65,18 @@ pub struct NewArgs {
     /// Folder to make for the device; a key that is there already is kept
     #[arg(long, value_name = "FOLDER")]
     pub out: PathBuf,
+    /// Device whose metering point it is to take over; metering point, zone and shard are that device's
+    #[arg(long, value_name = "THING")]
+    pub replaces: Option<DeviceId>,
     /// Metering point that the device serves
-    #[arg(long, value_name = "ID")]
-    pub metering_point: MeteringPoint,
+    #[arg(long, value_name = "ID", required_unless_present = "replaces")]
+    pub metering_point: Option<MeteringPoint>,
     /// IANA time zone of the site; its days are closed by it
-    #[arg(long)]
-    pub zone: ZoneName,
+    #[arg(long, required_unless_present = "replaces")]
+    pub zone: Option<ZoneName>,
     /// Group of devices that an agreement covers, such as a region
-    #[arg(long, value_name = "NAME")]
-    pub shard: Shard,
+    #[arg(long, value_name = "NAME", required_unless_present = "replaces")]
+    pub shard: Option<Shard>,
     /// Sensor table (JSON or TOML), or the TOML beside a recording
     #[arg(long, value_name = "FILE")]
     pub sensors: PathBuf,
@@ -79,7 +93,7 @@ pub struct NewArgs {
     #[arg(long, value_enum, default_value_t = SendArg::Always)]
     pub send: SendArg,
     /// Make the folder alone, and `manifest.json` for `vitro manifest import`: the device announces itself at its first connection
-    #[arg(long)]
+    #[arg(long, conflicts_with = "replaces")]
     pub jitr: bool,
     /// The public command key, as `vitro command-key show --json` prints it; with --mqtt-host, AWS is not asked for anything
     #[arg(long, value_name = "FILE", requires = "jitr")]
@@ -129,6 +143,9 @@ impl From<SendArg> for SendMode {
 pub struct ShowArgs {
     /// Thing name
     pub thing: DeviceId,
+    /// Fail where registry, AWS IoT Core and ledger disagree
+    #[arg(long)]
+    pub check: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -160,7 +177,11 @@ pub async fn run(command: DeviceCommand, global: &Global, now: i64, out: &mut dy
     match command {
         DeviceCommand::New(args) => new(&args, global, now, out).await,
         DeviceCommand::Renew(args) => renew::run(&args, &Session::open(global).await?, now, out).await,
-        DeviceCommand::Show(args) => cloud::show(&args, &Session::open(global).await?, out).await,
+        DeviceCommand::Show(args) => show::show(&args, &Session::open(global).await?, out).await,
+        DeviceCommand::Suspend(args) => status::suspend(&args, &Session::open(global).await?, now, out).await,
+        DeviceCommand::Reinstate(args) => status::reinstate(&args, &Session::open(global).await?, out).await,
+        DeviceCommand::Retire(args) => status::retire(&args, &Session::open(global).await?, now, out).await,
+        DeviceCommand::Exchange(args) => status::exchange(&args, &Session::open(global).await?, now, out).await,
     }
 }
 
@@ -212,11 +233,12 @@ impl Installation {
 /// there and differs ends it.
 async fn new(args: &NewArgs, global: &Global, now: i64, out: &mut dyn Write) -> Result<(), CliError> {
     let table = sensors::read(&args.sensors)?;
-    // The tz database must have the zone.
-    vitro_proof::LocalDay::at(&args.zone, vitro_proof::UnixMillis(now.saturating_mul(1000)))
-        .map_err(|e| CliError::Usage(e.to_string()))?;
     let offline = Installation::offline(args, global)?;
     let session = if offline.is_some() { None } else { Some(Session::open(global).await?) };
+    let site = cloud::site(args, session.as_ref()).await?;
+    // The tz database must have the zone.
+    vitro_proof::LocalDay::at(&site.zone, vitro_proof::UnixMillis(now.saturating_mul(1000)))
+        .map_err(|e| CliError::Usage(e.to_string()))?;
     let authority = match &session {
         Some(session) => authority::open(&args.ca, Some(&session.aws)).await?,
         None => super::ca::open(&args.ca, global).await?,
@@ -240,12 +262,12 @@ async fn new(args: &NewArgs, global: &Global, now: i64, out: &mut dyn Write) -> 
     let facts: &CertificateFacts = &certificate.facts;
     match &session {
         Some(session) if !args.jitr => {
-            cloud::provision(session, &args.thing, args, &certificate, authority, &table, now).await?;
+            cloud::provision(session, &args.thing, &site, &certificate, authority, &table, now).await?;
         }
-        _ => files.write_manifest(args, facts, &table)?,
+        _ => files.write_manifest(&site, facts, &table)?,
     }
     let Installation { customer, command_key, endpoint } = installation;
-    files.write_config(args, &customer, &table, &command_key, &endpoint)?;
+    files.write_config(args, &site.zone, &customer, &table, &command_key, &endpoint)?;
 
     let made = Made {
         thing: &args.thing,
@@ -256,9 +278,9 @@ async fn new(args: &NewArgs, global: &Global, now: i64, out: &mut dyn Write) -> 
         not_before: show_seconds(facts.validity.not_before),
         not_after: show_seconds(facts.validity.not_after),
         public_key: facts.public_key.to_string(),
-        metering_point: &args.metering_point,
-        zone: &args.zone,
-        shard: &args.shard,
+        metering_point: &site.metering_point,
+        zone: &site.zone,
+        shard: &site.shard,
         sensor_table: table.version(),
         mqtt: format!("{}:{}", endpoint.host, endpoint.port),
     };

@@ -1,21 +1,16 @@
 //! A device in AWS IoT and in the registry. Every step can be repeated.
 
-use std::collections::BTreeSet;
-use std::io::Write;
-
 use aws_sdk_iot::types::{AttributePayload, CertificateStatus, ThingPrincipalType};
-use serde::Serialize;
 use vitro_cloud::devices::{Device, Status};
 use vitro_cloud::identities::{CertificateIdentity, NewCertificate};
-use vitro_proof::{DeviceId, SensorTable, UnixMillis};
+use vitro_contract::{MeteringPoint, Shard};
+use vitro_proof::{DeviceId, SensorTable, UnixMillis, ZoneName};
 
 use super::folder::{DeviceCertificate, Endpoint};
-use super::{BrokerArgs, NewArgs, ShowArgs};
+use super::{BrokerArgs, NewArgs};
 use crate::authority::Authority;
 use crate::error::CliError;
 use crate::files;
-use crate::instant::show_millis;
-use crate::output;
 use crate::session::Session;
 
 /// Where the device connects to: as the flags say, else the account's own endpoint.
@@ -43,6 +38,53 @@ pub(super) fn endpoint_at(args: &BrokerArgs, host: &str) -> Result<Endpoint, Cli
     Ok(Endpoint { host: host.to_owned(), port: args.mqtt_port, ca, basic_ingest: !args.no_basic_ingest })
 }
 
+/// Where a device meters.
+#[derive(Debug)]
+pub(super) struct Site {
+    pub(super) metering_point: MeteringPoint,
+    pub(super) zone: ZoneName,
+    pub(super) shard: Shard,
+    /// The device whose place it is to take.
+    pub(super) replaces: Option<DeviceId>,
+}
+
+/// The site as the flags say, and for what they leave out, that of the device to be replaced.
+///
+/// # Errors
+/// [`CliError::Refused`] if the flags say otherwise than that device's entry, or another one replaced it already.
+pub(super) async fn site(args: &NewArgs, session: Option<&Session>) -> Result<Site, CliError> {
+    let missing = || CliError::Usage("metering point, zone and shard are needed, or a device to replace".into());
+    let Some(old) = &args.replaces else {
+        return Ok(Site {
+            metering_point: args.metering_point.clone().ok_or_else(missing)?,
+            zone: args.zone.clone().ok_or_else(missing)?,
+            shard: args.shard.clone().ok_or_else(missing)?,
+            replaces: None,
+        });
+    };
+    let session = session.ok_or_else(|| CliError::Usage("--replaces: AWS has to be asked for that device".into()))?;
+    let old = session.device(old).await?;
+    if let Some(exchange) = old.exchange.as_ref().filter(|exchange| exchange.by != args.thing) {
+        return Err(CliError::Refused(format!("{} was exchanged for {} already", old.id, exchange.by)));
+    }
+    let malformed =
+        |error: vitro_contract::ContractError| CliError::malformed(format!("the entry of {}", old.id), error);
+    let site = Site {
+        metering_point: old.metering_point.parse().map_err(malformed)?,
+        zone: old.zone.clone(),
+        shard: old.shard.parse().map_err(malformed)?,
+        replaces: Some(old.id.clone()),
+    };
+    let differs = args.metering_point.as_ref().is_some_and(|point| *point != site.metering_point)
+        || args.zone.as_ref().is_some_and(|zone| *zone != site.zone)
+        || args.shard.as_ref().is_some_and(|shard| *shard != site.shard);
+    if differs {
+        let Site { metering_point, zone, shard, .. } = &site;
+        return Err(CliError::Refused(format!("{} serves {metering_point} in {shard}, {zone}", old.id)));
+    }
+    Ok(site)
+}
+
 /// Makes the thing, registers the certificate under its authority, binds both, puts the registry's entry, and last of all lets the
 /// certificate publish: nothing that a device sends can come before the registry knows it.
 ///
@@ -51,7 +93,7 @@ pub(super) fn endpoint_at(args: &BrokerArgs, host: &str) -> Result<Endpoint, Cli
 pub(super) async fn provision(
     session: &Session,
     thing: &DeviceId,
-    args: &NewArgs,
+    site: &Site,
     certificate: &DeviceCertificate,
     authority: &dyn Authority,
     table: &SensorTable,
@@ -68,15 +110,17 @@ pub(super) async fn provision(
         cause: None,
         status_revision: 0,
         status_applied: 0,
+        exchange: None,
+        replaces: site.replaces.clone(),
         revoked_certificates: std::collections::BTreeSet::new(),
         public_key: facts.public_key,
         certificate: certificate.pem.clone(),
         certificate_id: facts.id.clone(),
         certificate_ids: [facts.id.clone()].into(),
         enrolled_at: Some(UnixMillis(facts.validity.not_before.min(now).saturating_mul(1000))),
-        metering_point: args.metering_point.to_string(),
-        zone: args.zone.clone(),
-        shard: args.shard.to_string(),
+        metering_point: site.metering_point.to_string(),
+        zone: site.zone.clone(),
+        shard: site.shard.to_string(),
         sensor_tables: vec![table.clone()],
         mark: None,
         head: None,
@@ -178,6 +222,9 @@ fn same_device(known: &Device, wanted: &Device) -> Result<(), CliError> {
     if known.shard != wanted.shard {
         return refused("shard");
     }
+    if known.replaces != wanted.replaces {
+        return refused("device to replace");
+    }
     if known.status != Status::Active {
         return Err(CliError::Refused(format!("{} is {}", known.id, known.status.as_str())));
     }
@@ -236,67 +283,4 @@ async fn register_certificate(
         ))),
         _ => Err(error),
     }
-}
-
-/// A registry entry as it is printed.
-#[derive(Serialize)]
-struct Shown<'a> {
-    thing: &'a DeviceId,
-    status: &'static str,
-    certificate_id: &'a str,
-    certificate_ids: &'a BTreeSet<String>,
-    enrolled: Option<String>,
-    public_key: String,
-    metering_point: &'a str,
-    zone: String,
-    shard: &'a str,
-    sensor_tables: &'a [SensorTable],
-    newest_number: Option<u64>,
-    newest_received: Option<String>,
-    head_block: Option<u64>,
-    closed_through: Option<u64>,
-    silent_since: Option<String>,
-}
-
-/// Shows a device's registry entry.
-///
-/// # Errors
-/// [`CliError::NotFound`] if it is not registered.
-pub(super) async fn show(args: &ShowArgs, session: &Session, out: &mut dyn Write) -> Result<(), CliError> {
-    let device = session.device(&args.thing).await?;
-    let shown = Shown {
-        thing: &device.id,
-        status: device.status.as_str(),
-        certificate_id: &device.certificate_id,
-        certificate_ids: &device.certificate_ids,
-        enrolled: device.enrolled_at.map(|at| show_millis(at.0)),
-        public_key: device.public_key.to_string(),
-        metering_point: &device.metering_point,
-        zone: device.zone.to_string(),
-        shard: &device.shard,
-        sensor_tables: &device.sensor_tables,
-        newest_number: device.mark.map(|mark| mark.number.0),
-        newest_received: device.mark.map(|mark| show_millis(mark.received.0)),
-        head_block: device.head.map(|head| head.block.0),
-        closed_through: device.closed_through.map(|number| number.0),
-        silent_since: device.gap_since.map(|since| show_millis(since.0)),
-    };
-    if args.json {
-        return output::json(out, &shown);
-    }
-    let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".into());
-    for (name, value) in [
-        ("device", shown.thing.to_string()),
-        ("status", shown.status.to_owned()),
-        ("certificate", shown.certificate_id.to_owned()),
-        ("enrolled", or_none(shown.enrolled)),
-        ("serves", format!("{} in {}, {}", shown.metering_point, shown.shard, shown.zone)),
-        ("sensor table", or_none(device.sensor_tables.last().map(|table| table.version().to_string()))),
-        ("newest", or_none(shown.newest_received)),
-        ("head block", or_none(shown.head_block.map(|n| n.to_string()))),
-        ("silent since", or_none(shown.silent_since)),
-    ] {
-        output::line(out, &format!("{name:<13} {value}"))?;
-    }
-    Ok(())
 }

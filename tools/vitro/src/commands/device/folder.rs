@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use vitro_device::DeviceConfig;
 use vitro_device::config::{CONFIG_FILE, CommandKey, CommandKeys, DeviceFolder};
-use vitro_proof::{Customer, DeviceId, SensorTable};
+use vitro_proof::{Customer, DeviceId, SensorTable, ZoneName};
 
 use super::NewArgs;
+use super::cloud::Site;
 use crate::authority::{self, Authority};
 use crate::commands::command_key::PublicCommandKey;
 use crate::error::CliError;
@@ -134,17 +135,17 @@ impl DeviceFiles {
     ///
     /// # Errors
     /// [`CliError::File`].
-    pub fn write_manifest(
+    pub(super) fn write_manifest(
         &self,
-        args: &NewArgs,
+        site: &Site,
         certificate: &CertificateFacts,
         table: &SensorTable,
     ) -> Result<(), CliError> {
         let line = serde_json::json!([{
             "thing": self.thing,
-            "metering_point": args.metering_point,
-            "shard": args.shard,
-            "zone": args.zone,
+            "metering_point": site.metering_point,
+            "shard": site.shard,
+            "zone": site.zone,
             "sensors": table,
             "public_key": certificate.public_key,
             "serial": certificate.serial,
@@ -160,13 +161,14 @@ impl DeviceFiles {
     pub fn write_config(
         &self,
         args: &NewArgs,
+        zone: &ZoneName,
         customer: &Customer,
         table: &SensorTable,
         command_key: &PublicCommandKey,
         endpoint: &Endpoint,
     ) -> Result<(), CliError> {
         let mut config =
-            DeviceConfig::new(self.thing.clone(), customer.clone(), args.zone.clone(), &endpoint.host, endpoint.port);
+            DeviceConfig::new(self.thing.clone(), customer.clone(), zone.clone(), &endpoint.host, endpoint.port);
         config.broker.basic_ingest = endpoint.basic_ingest;
         config.sampling.poll_interval_seconds = args.poll_interval;
         config.sampling.send = args.send.into();
@@ -214,6 +216,10 @@ mod tests {
         }
     }
 
+    fn zone() -> ZoneName {
+        "Etc/GMT+7".parse().unwrap()
+    }
+
     fn block<T>(future: impl Future<Output = T>) -> T {
         tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
     }
@@ -239,7 +245,7 @@ mod tests {
                 files.add_certificate(&pem, &authority).unwrap()
             });
             ids.push(certificate.facts.id);
-            files.write_config(&args(), &"acme".parse().unwrap(), &table, &command_key, &endpoint).unwrap();
+            files.write_config(&args(), &zone(), &"acme".parse().unwrap(), &table, &command_key, &endpoint).unwrap();
         }
         assert_eq!(ids[0], ids[1], "a second run keeps the certificate");
         let folder = DeviceFolder::open(&out).unwrap();
@@ -267,7 +273,7 @@ mod tests {
         let key = PublicCommandKey { id: "key-1".into(), public_key: signer.public_key() };
         let endpoint = Endpoint { host: "h".into(), port: 1, ca: String::new(), basic_ingest: true };
         let args = NewArgs { poll_interval: 0, ..*args() };
-        let refused = files.write_config(&args, &"acme".parse().unwrap(), &table.unwrap(), &key, &endpoint);
+        let refused = files.write_config(&args, &zone(), &"acme".parse().unwrap(), &table.unwrap(), &key, &endpoint);
         assert!(matches!(refused, Err(CliError::Usage(_))));
     }
 }

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 use vitro_client::{Client, device_entry};
+use vitro_cloud::devices::Status;
+use vitro_cloud::queue::{Outbox, StatusTask};
 use vitro_contract::{ChainView, DeviceApproval, DeviceView};
 use vitro_ledger::Ledger;
 use vitro_proof::DeviceId;
@@ -18,13 +20,32 @@ pub(super) async fn register(
     session: &Session,
     screen: &mut Screen<'_>,
 ) -> Result<(), CliError> {
-    let mut entries = Vec::new();
+    let mut devices = Vec::new();
     for thing in things {
-        let malformed = |e| CliError::malformed(format!("the registry entry of {thing}"), e);
-        entries.push(device_entry(&session.device(thing).await?).map_err(malformed)?);
+        devices.push(session.device(thing).await?);
     }
-    let published = client.register_devices(&entries).await?;
-    screen.done(published, |out, page| print::devices(out, &page.devices))
+    // Of a metering point that another device serves: it waits to be exchanged for that.
+    let (successors, first): (Vec<_>, Vec<_>) = devices.iter().partition(|device| device.replaces.is_some());
+    for (devices, is_successor) in [(first, false), (successors, true)] {
+        let mut entries = Vec::new();
+        for device in devices {
+            let malformed = |e| CliError::malformed(format!("the registry entry of {}", device.id), e);
+            entries.push(device_entry(device).map_err(malformed)?);
+        }
+        if entries.is_empty() {
+            continue;
+        }
+        let published = match is_successor {
+            true => client.register_successors(&entries).await?,
+            false => client.register_devices(&entries).await?,
+        };
+        screen.done(published, |out, page| print::devices(out, &page.devices))?;
+    }
+    // What was suspended before the ledger knew it is suspended there, too.
+    for device in devices.iter().filter(|device| device.status != Status::Active) {
+        session.status_queue().await?.status(&StatusTask { thing: device.id.clone() }).await?;
+    }
+    Ok(())
 }
 
 /// Approves exactly the entries that are read now.
