@@ -375,7 +375,7 @@ impl DeviceFolder {
     /// # Errors
     /// As [`key::open`]. The key itself is never shown.
     pub fn signer(&self) -> Result<SharedSigner, DeviceError> {
-        key::open(self)
+        key::open(&self.path, &self.config.key)
     }
 }
 

@@ -249,7 +249,7 @@ impl ReplayArguments {
 fn key(folder: &DeviceFolder, command: &KeyCommand) -> Result<ExitCode, DeviceError> {
     let thing = &folder.config.thing;
     let signer = match command {
-        KeyCommand::New => vitro_device::key::make(folder)?,
+        KeyCommand::New => vitro_device::key::make(&folder.path, &folder.config.key)?,
         KeyCommand::Show => folder.signer()?,
         KeyCommand::Request => {
             print!("{}", vitro_device::key::request(thing, &*folder.signer()?)?);

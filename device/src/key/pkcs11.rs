@@ -1,7 +1,7 @@
 //! A key inside a token or secure element, by PKCS#11: it is made there, signs there, and never leaves.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
@@ -18,7 +18,6 @@ use vitro_proof::crypto::Signature;
 use vitro_proof::{PublicKey, Signer, SignerError};
 
 use super::PinSource;
-use crate::config::DeviceFolder;
 use crate::error::DeviceError;
 
 /// The object identifier of P-256 in DER: what `CKA_EC_PARAMS` says of such a key.
@@ -44,8 +43,8 @@ pub struct Pkcs11Key {
 }
 
 impl Pkcs11Key {
-    pub(super) fn within(&self, folder: &DeviceFolder) -> Self {
-        Self { module: folder.resolve(&self.module), pin: self.pin.within(&folder.path), ..self.clone() }
+    pub(super) fn within(&self, folder: &Path) -> Self {
+        Self { module: folder.join(&self.module), pin: self.pin.within(folder), ..self.clone() }
     }
 
     /// Checks what the types cannot.
@@ -159,6 +158,14 @@ impl Pkcs11Signer {
         let session = login(key, false)?;
         let (private, public_key) = find(key, &session)?.ok_or_else(|| key.error(&"there is no such key"))?;
         Self::assemble(key, Open { session, private }, public_key)
+    }
+
+    /// Whether there is such a key on the token.
+    ///
+    /// # Errors
+    /// As [`Pkcs11Signer::open`].
+    pub fn exists(key: &Pkcs11Key) -> Result<bool, DeviceError> {
+        Ok(find(key, &login(key, false)?)?.is_some())
     }
 
     /// Makes a key pair on the token: sensitive, not extractable, for signing alone.

@@ -14,7 +14,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use vitro_contract::{MeteringPoint, Shard};
-use vitro_device::config::SendMode;
+use vitro_device::config::{KeyStore, SendMode};
+use vitro_device::key::{PinSource, Pkcs11Key};
 use vitro_proof::{Customer, DeviceId, ZoneName};
 
 use crate::authority::{self, Authority};
@@ -86,6 +87,9 @@ pub struct NewArgs {
     /// Where the device connects to.
     #[command(flatten)]
     pub broker: BrokerArgs,
+    /// Where its key is.
+    #[command(flatten)]
+    pub key: KeyArgs,
     /// Seconds between two polls of the sensors
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub poll_interval: u32,
@@ -118,6 +122,50 @@ pub struct BrokerArgs {
     /// Publish to plain topics instead of Basic Ingest
     #[arg(long)]
     pub no_basic_ingest: bool,
+}
+
+/// Where a device's key is: in its folder, or inside a token.
+#[derive(Clone, Debug, Args)]
+pub struct KeyArgs {
+    /// Make the key inside a token, by this PKCS#11 library; without it, in a file of the folder
+    #[arg(long, value_name = "LIBRARY", requires = "token", requires = "pin")]
+    pub pkcs11: Option<PathBuf>,
+    /// Label of the token
+    #[arg(long, value_name = "LABEL", requires = "pkcs11")]
+    pub token: Option<String>,
+    /// Label of the key pair; default: the thing name
+    #[arg(long, value_name = "LABEL", requires = "pkcs11")]
+    pub key_label: Option<String>,
+    /// Id of the key pair, in hex
+    #[arg(long, value_name = "HEX", requires = "pkcs11")]
+    pub key_id: Option<String>,
+    /// File with the token's PIN, of mode 0600
+    #[arg(long, value_name = "FILE", requires = "pkcs11", group = "pin")]
+    pub pin_file: Option<PathBuf>,
+    /// Environment variable with the token's PIN
+    #[arg(long, value_name = "NAME", requires = "pkcs11", group = "pin")]
+    pub pin_env: Option<String>,
+}
+
+impl KeyArgs {
+    /// The key store that the arguments name, with paths that hold in the device's folder as well.
+    fn store(&self, thing: &DeviceId) -> Result<Option<KeyStore>, CliError> {
+        let (Some(module), Some(token)) = (&self.pkcs11, &self.token) else { return Ok(None) };
+        let absolute =
+            |path: &PathBuf| std::path::absolute(path).map_err(|e| CliError::Usage(format!("{}: {e}", path.display())));
+        let pin = match (&self.pin_file, &self.pin_env) {
+            (Some(path), _) => PinSource::File(absolute(path)?),
+            (None, Some(name)) => PinSource::Env(name.clone()),
+            (None, None) => return Err(CliError::Usage("--pkcs11 needs --pin-file or --pin-env".into())),
+        };
+        Ok(Some(KeyStore::Pkcs11(Pkcs11Key {
+            module: absolute(module)?,
+            token: token.clone(),
+            label: self.key_label.clone().unwrap_or_else(|| thing.to_string()),
+            id: self.key_id.clone(),
+            pin,
+        })))
+    }
 }
 
 /// What a poll sends.
@@ -251,7 +299,7 @@ async fn new(args: &NewArgs, global: &Global, now: i64, out: &mut dyn Write) -> 
     };
     let validity = certificate_validity(&args.validity, authority, now)?;
 
-    let files = DeviceFiles::open(&args.out, &args.thing, authority.facts())?;
+    let files = DeviceFiles::with_key(&args.out, &args.thing, authority.facts(), args.key.store(&args.thing)?)?;
     let certificate = match files.certificate()? {
         Some(certificate) => certificate,
         None => {

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use vitro_device::DeviceConfig;
-use vitro_device::config::{CONFIG_FILE, CommandKey, CommandKeys, DeviceFolder};
+use vitro_device::config::{CONFIG_FILE, CommandKey, CommandKeys, DeviceFolder, KeyStore, SharedSigner};
+use vitro_device::key;
 use vitro_proof::{Customer, DeviceId, SensorTable, ZoneName};
 
 use super::NewArgs;
@@ -47,36 +48,54 @@ pub struct DeviceCertificate {
     pub facts: CertificateFacts,
 }
 
-/// The files of one device. The key is made once and never replaced: a device is its key.
+/// The files of one device. The key, wherever it is, is made once and never replaced: a device is its key.
 pub struct DeviceFiles {
     folder: PathBuf,
     thing: DeviceId,
     issuer: String,
-    key: rcgen::KeyPair,
+    store: KeyStore,
+    signer: SharedSigner,
 }
 
 impl DeviceFiles {
-    /// Opens a device's folder, or makes it with a new key.
+    /// Opens a device's folder, or makes it with a new key in a file.
     ///
     /// # Errors
-    /// [`CliError::File`]; [`CliError::Refused`] if the folder is another device's or its key lies open.
+    /// As [`DeviceFiles::with_key`].
     pub fn open(folder: &Path, thing: &DeviceId, authority: &CertificateFacts) -> Result<Self, CliError> {
+        Self::with_key(folder, thing, authority, None)
+    }
+
+    /// Opens a device's folder, or makes it, with the key where `store` says. A key that is not there yet is made; without a store it is
+    /// where the folder's configuration has it, or in a file.
+    ///
+    /// # Errors
+    /// [`CliError::File`]; [`CliError::Refused`] if the folder is another device's, its key lies open, or its key is kept elsewhere.
+    pub fn with_key(
+        folder: &Path,
+        thing: &DeviceId,
+        authority: &CertificateFacts,
+        store: Option<KeyStore>,
+    ) -> Result<Self, CliError> {
+        let mut known = None;
         if folder.join(CONFIG_FILE).exists() {
-            let known = DeviceFolder::open(folder).map_err(|e| CliError::malformed(folder.display().to_string(), e))?;
-            if known.config.thing != *thing {
-                return Err(CliError::Refused(format!("{} belongs to {}", folder.display(), known.config.thing)));
+            let found = DeviceFolder::open(folder).map_err(|e| CliError::malformed(folder.display().to_string(), e))?;
+            if found.config.thing != *thing {
+                return Err(CliError::Refused(format!("{} belongs to {}", folder.display(), found.config.thing)));
             }
+            known = Some(found.config.key);
+        }
+        if known.is_some() && store.is_some() && known != store {
+            return Err(CliError::Refused(format!(
+                "the device's key is kept elsewhere: {} says where",
+                folder.display()
+            )));
         }
         files::private_folder(folder)?;
-        let path = folder.join("key.pem");
-        let key = if path.exists() {
-            pki::read_key(&files::read_secret(&path)?)?
-        } else {
-            let key = pki::new_key()?;
-            files::write_secret(&path, &pki::key_pem(&key))?;
-            key
-        };
-        Ok(Self { folder: folder.to_owned(), thing: thing.clone(), issuer: authority.name.clone(), key })
+        let store = store.or(known).unwrap_or_default();
+        let refused = |e: vitro_device::DeviceError| CliError::Refused(e.to_string());
+        let signer = key::open_or_make(folder, &store).map_err(refused)?;
+        Ok(Self { folder: folder.to_owned(), thing: thing.clone(), issuer: authority.name.clone(), store, signer })
     }
 
     /// The device's certificate request; it is kept beside the key.
@@ -84,7 +103,11 @@ impl DeviceFiles {
     /// # Errors
     /// [`CliError`].
     pub fn request(&self) -> Result<String, CliError> {
-        let request = pki::request(&self.thing, &self.key)?;
+        let failed = |e: vitro_device::DeviceError| CliError::Certificate {
+            what: "making a certificate request",
+            detail: e.to_string(),
+        };
+        let request = key::request(&self.thing, &*self.signer).map_err(failed)?;
         files::replace(&self.folder.join("request.pem"), &request)?;
         Ok(request)
     }
@@ -119,7 +142,7 @@ impl DeviceFiles {
         let refused = |what: &str| {
             Err(CliError::Refused(format!("the certificate in {} is for another {what}", self.folder.display())))
         };
-        if facts.public_key != pki::public_key(&self.key)? {
+        if facts.public_key != self.signer.public_key() {
             return refused("key");
         }
         if facts.name != self.thing.as_str() {
@@ -169,6 +192,7 @@ impl DeviceFiles {
     ) -> Result<(), CliError> {
         let mut config =
             DeviceConfig::new(self.thing.clone(), customer.clone(), zone.clone(), &endpoint.host, endpoint.port);
+        config.key = self.store.clone();
         config.broker.basic_ingest = endpoint.basic_ingest;
         config.sampling.poll_interval_seconds = args.poll_interval;
         config.sampling.send = args.send.into();
