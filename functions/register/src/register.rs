@@ -242,6 +242,8 @@ impl<L: Channel> Register<L> {
             suspended_at: None,
             last_good: None,
             cause: None,
+            exchange: None,
+            replaces: None,
             status_revision: 0,
             status_applied: 0,
             revoked_certificates: std::collections::BTreeSet::new(),
