@@ -2,17 +2,21 @@
 //!
 //! This module reads no clock and talks to nobody; [`crate::authority`] keeps an authority on disk.
 
+mod device_key;
+mod revocation;
+
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertificateSigningRequestParams,
-    DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
-    PKCS_ECDSA_P256_SHA256, PublicKeyData, RevokedCertParams, SerialNumber, SignatureAlgorithm, SigningKey,
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SerialNumber, SigningKey,
 };
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
-use vitro_proof::chain::{Revocation, RevocationReason, Serial};
-use vitro_proof::{DeviceId, Hash, PublicKey, Signer};
+use vitro_proof::{DeviceId, Hash, PublicKey};
 use x509_parser::prelude::{FromDer, X509Certificate};
 use zeroize::Zeroizing;
+
+pub use device_key::DeviceKey;
+pub use revocation::revocation_list;
 
 use crate::error::CliError;
 
@@ -117,53 +121,6 @@ fn authority_params(name: &str, validity: Validity, path_length: u8) -> Result<C
     Ok(params)
 }
 
-/// A revocation list in DER, signed by an authority (RFC 5280, section 5).
-///
-/// # Errors
-/// [`CliError::Certificate`].
-pub fn revocation_list(
-    issuer: &Issuer<'_, KeyPair>,
-    number: u64,
-    validity: Validity,
-    revoked: &[(Serial, Revocation)],
-) -> Result<Vec<u8>, CliError> {
-    let (this_update, next_update) = validity.dates()?;
-    let entry = |(serial, revocation): &(Serial, Revocation)| {
-        Ok(RevokedCertParams {
-            serial_number: SerialNumber::from_slice(serial.as_bytes()),
-            revocation_time: Validity::date(revocation.at.seconds())?,
-            reason_code: reason_code(revocation.reason),
-            invalidity_date: None,
-        })
-    };
-    let params = CertificateRevocationListParams {
-        this_update,
-        next_update,
-        crl_number: SerialNumber::from(number),
-        issuing_distribution_point: None,
-        revoked_certs: revoked.iter().map(entry).collect::<Result<_, CliError>>()?,
-        key_identifier_method: KeyIdMethod::Sha256,
-    };
-    let list = params.signed_by(issuer).map_err(|e| CliError::certificate("signing the revocation list", e))?;
-    Ok(list.der().to_vec())
-}
-
-/// A reason as it is written in a list; `unspecified` is left out (RFC 5280, section 5.3.1).
-fn reason_code(reason: RevocationReason) -> Option<rcgen::RevocationReason> {
-    use rcgen::RevocationReason as Code;
-    Some(match reason {
-        RevocationReason::Unspecified => return None,
-        RevocationReason::KeyCompromise => Code::KeyCompromise,
-        RevocationReason::CaCompromise => Code::CaCompromise,
-        RevocationReason::AffiliationChanged => Code::AffiliationChanged,
-        RevocationReason::Superseded => Code::Superseded,
-        RevocationReason::CessationOfOperation => Code::CessationOfOperation,
-        RevocationReason::CertificateHold => Code::CertificateHold,
-        RevocationReason::PrivilegeWithdrawn => Code::PrivilegeWithdrawn,
-        RevocationReason::AaCompromise => Code::AaCompromise,
-    })
-}
-
 /// What a device asks an authority for: a certificate with its thing name as common name (RFC 2986). The key may be a pair in
 /// memory, or a [`DeviceKey`] that signs elsewhere.
 ///
@@ -184,53 +141,6 @@ pub fn request_for(name: &str, key: &impl SigningKey) -> Result<String, CliError
         .serialize_request(key)
         .and_then(|request| request.pem())
         .map_err(|e| CliError::certificate("making a certificate request", e))
-}
-
-/// A device's key behind its signer, which may be a token that never gives the private key away.
-pub struct DeviceKey<'s> {
-    signer: &'s dyn Signer,
-    point: [u8; 65],
-}
-
-impl<'s> DeviceKey<'s> {
-    /// Takes a signer.
-    #[must_use]
-    pub fn new(signer: &'s dyn Signer) -> Self {
-        Self { signer, point: *signer.public_key().as_bytes() }
-    }
-}
-
-impl PublicKeyData for DeviceKey<'_> {
-    fn der_bytes(&self) -> &[u8] {
-        &self.point
-    }
-
-    fn algorithm(&self) -> &'static SignatureAlgorithm {
-        &PKCS_ECDSA_P256_SHA256
-    }
-}
-
-impl SigningKey for DeviceKey<'_> {
-    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
-        let digest = vitro_proof::crypto::sha256(&[message]);
-        let signature = self.signer.sign_digest(&digest.0).map_err(|_| rcgen::Error::RemoteKeyError)?;
-        Ok(der_signature(&signature))
-    }
-}
-
-/// A raw signature as X.509 wants it: a DER sequence of two integers.
-fn der_signature(raw: &vitro_proof::Signature) -> Vec<u8> {
-    let integer = |bytes: &[u8]| {
-        let zeros = bytes.iter().take_while(|byte| **byte == 0).count().min(bytes.len() - 1);
-        let digits = &bytes[zeros..];
-        let sign = if digits[0] & 0x80 == 0 { &[][..] } else { &[0] };
-        [sign, digits].concat()
-    };
-    let (r, s) = (integer(&raw[..32]), integer(&raw[32..]));
-    // Both integers have at most 33 bytes, so every length fits one byte.
-    let part = |integer: &[u8]| [&[2, integer.len().to_le_bytes()[0]], integer].concat();
-    let parts = [part(&r), part(&s)].concat();
-    [&[0x30, parts.len().to_le_bytes()[0]], parts.as_slice()].concat()
 }
 
 /// Reads a request and checks that its key is held and that it is for this name alone.
@@ -496,24 +406,6 @@ mod tests {
         let broken = pem.replace(&body[..20], "AAAAAAAAAAAAAAAAAAAA");
         let shown = format!("{} {0:?}", read_key(&broken).unwrap_err());
         assert!(!shown.contains(&body[20..40]));
-    }
-
-    #[test]
-    fn a_key_that_signs_elsewhere_makes_the_same_request() {
-        let (_, issuer) = authority();
-        let thing: DeviceId = "dev-1".parse().unwrap();
-        // Many, so that integers with and without a sign byte, and now and then a short one, are among them.
-        for scalar in 1..=64 {
-            let signer = vitro_proof::crypto::SoftwareSigner::from_scalar(&[scalar; 32]).unwrap();
-            let request = request(&thing, &DeviceKey::new(&signer)).unwrap();
-            let leaf = sign_device(&request, &thing, &issuer, VALIDITY).unwrap();
-            assert_eq!(read_certificate(&leaf).unwrap().public_key, signer.public_key());
-        }
-        let mut raw = [0; 64];
-        (raw[31], raw[32]) = (5, 0x80);
-        let der = der_signature(&raw);
-        assert_eq!(der[..8], [0x30, 38, 2, 1, 5, 2, 33, 0]);
-        assert_eq!(der[8], 0x80);
     }
 
     #[test]
