@@ -141,7 +141,8 @@ def test_fifty_kills_on_a_bad_line_lose_and_double_nothing(
     print(f"killed at {where} of {ROWS * 2}; {between} between PUBLISH and PUBACK; {dict(line.faults)}")
     print(f"{line.withheld} bytes of acknowledgements withheld, {time.monotonic() - began:.0f} s")
     assert between >= 8
-    assert all(line.faults[fault] for fault in ("cut", "stall", "withhold", "none")), line.faults
+    assert line.faults["cut"] + line.faults["stall"] + line.faults["withhold"] >= 5, line.faults
+    assert line.faults["none"] < line.faults.total() * 2 / 3, "the line is bad"
 
     assert '"settled":true' in said
     envelopes = outbox.envelopes()

@@ -25,7 +25,7 @@ class Wire:
     seed: str
     port: int = 0
     faults: Counter[str] = field(default_factory=Counter)
-    """How many connections met which fault; `none` for those that met none."""
+    """How many connections met which fault; `asked` for those that `withhold` made mute, `none` for those that met none."""
     withheld: int = 0
     """Bytes that the broker answered on connections which `withhold` has made mute."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -59,7 +59,7 @@ class Wire:
         back.join()
         pair.close()
         with self._lock:
-            self.faults[pair.met] += 1
+            self.faults["asked" if pair.asked else pair.met] += 1
             self._open.discard(pair)
 
     def close(self) -> None:
