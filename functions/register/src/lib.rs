@@ -19,5 +19,7 @@ mod ledger;
 pub mod ports;
 pub mod refusal;
 mod register;
+#[cfg(test)]
+mod tests;
 
 pub use register::{Register, Settings};

@@ -1,0 +1,430 @@
+//! A device's way in, killed at every point; and who is refused for what.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer, KeyIdMethod, KeyPair,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SerialNumber,
+};
+use vitro_client::memory::MemoryChannel;
+use vitro_cloud::CloudError;
+use vitro_cloud::archive::Archive;
+use vitro_cloud::batch::SqsEvent;
+use vitro_cloud::clock::FixedClock;
+use vitro_cloud::config::StackName;
+use vitro_cloud::devices::{Device, Status};
+use vitro_cloud::identities::{CertificateIdentity, NewCertificate, Registration};
+use vitro_cloud::manifest::Expected;
+use vitro_cloud::memory::{Fuse, MemoryArchive};
+use vitro_cloud::rule_event::{NewRuleEvent, RuleEvent};
+use vitro_cloud::trust::{AcceptedCrl, CrlCheck, PKIX_CRL, TrustStore, TrustedAuthority, certificate_pem, crl_key};
+use vitro_contract::Role;
+use vitro_contract::testing::{MemoryLedger, client};
+use vitro_proof::chain::{Certificate, Crl};
+use vitro_proof::{DeviceId, Hash, PublicKey, UnixMillis};
+
+use crate::ports::{CertificateState, Iot, IotCertificate, Keep, ManifestSource, Ports, Registry};
+use crate::{Register, Settings};
+
+const NOW: i64 = 1_768_000_000;
+
+/// Everything that is kept, and the fuse that every call passes before and after its work.
+#[derive(Clone, Default)]
+struct World {
+    fuse: Fuse,
+    kept: Arc<Mutex<Kept>>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Kept {
+    certificates: BTreeMap<String, (String, Option<CertificateState>)>,
+    things: BTreeMap<DeviceId, BTreeMap<String, String>>,
+    attached: BTreeMap<String, DeviceId>,
+    devices: BTreeMap<DeviceId, Device>,
+    keys: BTreeMap<[u8; 65], DeviceId>,
+    expected: BTreeMap<DeviceId, Expected>,
+    authorities: Vec<TrustedAuthority>,
+    refused: BTreeMap<(String, String), Option<DeviceId>>,
+    /// A certificate was let in before the registry knew its device.
+    too_early: bool,
+}
+
+impl World {
+    fn around<T>(&self, work: impl FnOnce(&mut Kept) -> T) -> Result<T, CloudError> {
+        self.fuse.point()?;
+        let done = work(&mut self.kept.lock().unwrap());
+        self.fuse.point()?;
+        Ok(done)
+    }
+
+    fn kept(&self) -> Kept {
+        self.kept.lock().unwrap().clone()
+    }
+
+    fn change(&self, work: impl FnOnce(&mut Kept)) {
+        work(&mut self.kept.lock().unwrap());
+    }
+}
+
+#[async_trait]
+impl Iot for World {
+    async fn certificate(&self, id: &str) -> Result<IotCertificate, CloudError> {
+        let found = self.around(|kept| kept.certificates.get(id).cloned())?;
+        let (pem, state) = found.ok_or_else(|| CloudError::NotFound(id.into()))?;
+        Ok(IotCertificate { arn: id.into(), pem, state: state.unwrap() })
+    }
+
+    async fn authority(&self, _: &str) -> Result<Option<String>, CloudError> {
+        self.around(|_| None)
+    }
+
+    async fn thing(&self, thing: &DeviceId) -> Result<Option<BTreeMap<String, String>>, CloudError> {
+        self.around(|kept| kept.things.get(thing).cloned())
+    }
+
+    async fn create_thing(&self, thing: &DeviceId, attributes: &BTreeMap<String, String>) -> Result<(), CloudError> {
+        self.around(|kept| {
+            kept.things.entry(thing.clone()).or_insert_with(|| attributes.clone());
+        })
+    }
+
+    async fn attach(&self, thing: &DeviceId, arn: &str, policy: &str) -> Result<(), CloudError> {
+        assert_eq!(policy, "policy");
+        self.around(|kept| _ = kept.attached.insert(arn.into(), thing.clone()))
+    }
+
+    async fn set_active(&self, id: &str, active: bool) -> Result<(), CloudError> {
+        self.around(|kept| {
+            let known = kept.devices.values().any(|device| device.certificate_ids.contains(id));
+            kept.too_early |= active && !known;
+            let state = if active { CertificateState::Active } else { CertificateState::Inactive };
+            kept.certificates.get_mut(id).unwrap().1 = Some(state);
+        })
+    }
+}
+
+#[async_trait]
+impl Registry for World {
+    async fn device(&self, id: &DeviceId) -> Result<Option<Device>, CloudError> {
+        self.around(|kept| kept.devices.get(id).cloned())
+    }
+
+    async fn holder_of_key(&self, key: &PublicKey) -> Result<Option<DeviceId>, CloudError> {
+        self.around(|kept| kept.keys.get(key.as_bytes()).cloned())
+    }
+
+    async fn register(&self, device: &Device, certificate: &NewCertificate) -> Result<Registration, CloudError> {
+        self.around(|kept| {
+            kept.keys.insert(*device.public_key.as_bytes(), device.id.clone());
+            match kept.devices.get_mut(&device.id) {
+                None => {
+                    kept.devices.insert(device.id.clone(), device.clone());
+                    Registration::New
+                }
+                Some(known) if known.certificate_ids.contains(&certificate.id) => Registration::Known,
+                Some(known) => {
+                    known.certificate_ids.insert(certificate.id.clone());
+                    known.certificate_id.clone_from(&certificate.id);
+                    known.certificate.clone_from(&certificate.pem);
+                    Registration::Renewed
+                }
+            }
+        })
+    }
+}
+
+#[async_trait]
+impl ManifestSource for World {
+    async fn expected(&self, thing: &DeviceId) -> Result<Option<Expected>, CloudError> {
+        self.around(|kept| kept.expected.get(thing).cloned())
+    }
+}
+
+#[async_trait]
+impl Keep for World {
+    async fn refuse(
+        &self,
+        event: &RuleEvent,
+        thing: Option<&DeviceId>,
+        reason: &str,
+        _: &str,
+    ) -> Result<(), CloudError> {
+        self.around(|kept| _ = kept.refused.insert((reason.into(), event.id()), thing.cloned()))
+    }
+}
+
+#[async_trait]
+impl TrustStore for World {
+    async fn authorities(&self) -> Result<Vec<TrustedAuthority>, CloudError> {
+        self.around(|kept| kept.authorities.clone())
+    }
+
+    async fn accept(&self, _: Hash, _: &AcceptedCrl) -> Result<bool, CloudError> {
+        unreachable!("register accepts no list")
+    }
+
+    async fn note_check(&self, _: Hash, _: &CrlCheck) -> Result<(), CloudError> {
+        unreachable!("nor does it look at one")
+    }
+
+    async fn note_applied(&self, _: Hash, _: Hash, _: UnixMillis) -> Result<(), CloudError> {
+        unreachable!("nor does it carry one out")
+    }
+
+    async fn note_revoked(&self, _: Hash, _: UnixMillis) -> Result<(), CloudError> {
+        unreachable!("nor does it revoke")
+    }
+}
+
+fn key() -> KeyPair {
+    KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap()
+}
+
+fn at(seconds: i64) -> time::OffsetDateTime {
+    time::OffsetDateTime::from_unix_timestamp(seconds).unwrap()
+}
+
+fn params(name: &str, authority: bool) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    (params.not_before, params.not_after) = (at(NOW - 1000), at(NOW + 1000));
+    if authority {
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    } else {
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    }
+    params
+}
+
+/// A site: a root with a current list, its world, and a ledger.
+struct Site {
+    world: World,
+    archive: MemoryArchive,
+    channel: MemoryChannel,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Site {
+    async fn new() -> Self {
+        let key = key();
+        let params = params("Root", true);
+        let der = params.self_signed(&key).unwrap().der().to_vec();
+        let world = World::default();
+        let archive = MemoryArchive::new(world.fuse.clone());
+        let issuer = Issuer::new(params, key);
+        let list = CertificateRevocationListParams {
+            this_update: at(NOW - 500),
+            next_update: at(NOW + 500),
+            crl_number: SerialNumber::from(7u64),
+            issuing_distribution_point: None,
+            revoked_certs: Vec::new(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let list = list.signed_by(&issuer).unwrap().der().to_vec();
+        let root = Certificate::read(&der).unwrap();
+        let crl = Crl::verify(&list, &der).unwrap();
+        let accepted = AcceptedCrl {
+            number: crl.number(),
+            this_update: crl.this_update(),
+            next_update: crl.next_update(),
+            digest: crl.hash(),
+            key: crl_key(root.id().0, crl.number(), crl.hash()),
+        };
+        archive.put_once(&accepted.key, list, PKIX_CRL).await.unwrap();
+        let authority = TrustedAuthority {
+            id: root.id().0,
+            name: "Root".into(),
+            key_hash: root.key_hash(),
+            identity: CertificateIdentity::new(root.key_hash(), root.serial().clone()),
+            parent: None,
+            not_after: root.not_after(),
+            crl_url: None,
+            added_at: UnixMillis(0),
+            announces: true,
+            crl: Some(accepted),
+            check: None,
+            applied: None,
+            revoked_at: None,
+            certificate: der.clone(),
+        };
+        world.change(|kept| kept.authorities.push(authority));
+        let channel = MemoryChannel::new(MemoryLedger::configured(NOW).unwrap(), client(Role::Operator));
+        Self { world, archive, channel, issuer }
+    }
+
+    fn expect(&self, name: &str) {
+        let table = r#"{"version":1,"sensors":[{"name":"energy","unit":"kWh","kind":"counter","resets_normal":true}]}"#;
+        let expected = Expected {
+            thing: name.parse().unwrap(),
+            metering_point: format!("mp-{name}"),
+            zone: "Etc/UTC".parse().unwrap(),
+            shard: "north".into(),
+            sensor_table: serde_json::from_str(table).unwrap(),
+            public_key: None,
+            serial: None,
+            confidential: false,
+            imported_at: UnixMillis(0),
+        };
+        self.world.change(|kept| _ = kept.expected.insert(expected.thing.clone(), expected));
+    }
+
+    /// A certificate that waits in AWS IoT; its id.
+    fn waits(&self, name: &str, key: &KeyPair) -> String {
+        let der = params(name, false).signed_by(key, &self.issuer).unwrap().der().to_vec();
+        let id = Certificate::read(&der).unwrap().id().to_string();
+        let state = Some(CertificateState::Pending);
+        self.world.change(|kept| _ = kept.certificates.insert(id.clone(), (certificate_pem(&der), state)));
+        id
+    }
+
+    fn register(&self) -> Register<MemoryChannel> {
+        let world = || Box::new(self.world.clone());
+        let ports = Ports {
+            iot: world(),
+            registry: world(),
+            manifest: world(),
+            trust: world(),
+            archive: Box::new(self.archive.clone()),
+            keep: world(),
+            clock: Box::new(FixedClock::new(UnixMillis(NOW * 1000))),
+        };
+        let stack = StackName::new("acme".parse().unwrap(), "dev").unwrap();
+        Register::new(Settings { stack, policy: "policy".into() }, ports, self.channel.clone())
+    }
+
+    /// Announces a certificate; whether it was dealt with.
+    async fn announce(&self, id: &str) -> bool {
+        let ca = "cd".repeat(32);
+        let published = format!(r#"{{"certificateId":"{id}","caCertificateId":"{ca}"}}"#);
+        let topic = format!("$aws/events/certificates/registered/{ca}");
+        let body = NewRuleEvent {
+            envelope: published.as_bytes(),
+            thing: id,
+            topic: &topic,
+            client: None,
+            principal: None,
+            received: NOW * 1000,
+        };
+        let record = serde_json::json!({ "messageId": "m", "body": body.to_body() });
+        let event: SqsEvent = serde_json::from_value(serde_json::json!({ "Records": [record] })).unwrap();
+        self.register().handle(event).await.0.is_done()
+    }
+
+    fn reasons(&self) -> Vec<String> {
+        self.world.kept().refused.keys().map(|(reason, _)| reason.clone()).collect()
+    }
+
+    fn state(&self, id: &str) -> CertificateState {
+        self.world.kept().certificates[id].1.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_kill_at_any_point_only_delays() {
+    let undisturbed = Site::new().await;
+    undisturbed.expect("dev-1");
+    let own = key();
+    let id = undisturbed.waits("dev-1", &own);
+    undisturbed.world.fuse.set(None);
+    assert!(undisturbed.announce(&id).await);
+    let points = undisturbed.world.fuse.passed();
+    assert!(points > 20, "{points}");
+    assert_eq!(undisturbed.state(&id), CertificateState::Active);
+    for limit in 0..points {
+        let site = Site::new().await;
+        site.expect("dev-1");
+        let id = site.waits("dev-1", &own);
+        site.world.fuse.set(Some(limit));
+        assert!(!site.announce(&id).await, "killed at {limit}");
+        site.world.fuse.set(None);
+        assert!(site.announce(&id).await, "again after {limit}");
+        let kept = site.world.kept();
+        assert!(!kept.too_early && kept.refused.is_empty(), "{limit}");
+        assert_eq!(site.state(&id), CertificateState::Active);
+        let device = &kept.devices[&"dev-1".parse().unwrap()];
+        assert_eq!((device.certificate_id.as_str(), device.certificate_ids.len()), (id.as_str(), 1));
+        assert_eq!(device.enrolled_at, Some(UnixMillis((NOW - 1000) * 1000)));
+        let submitted = site.channel.submitted();
+        assert_eq!(submitted.iter().filter(|(name, _)| name == "registry:register_device").count(), 1, "{limit}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_leaves_it_inactive_wherever_it_is_killed() {
+    let site = Site::new().await;
+    let id = site.waits("dev-1", &key());
+    site.world.fuse.set(None);
+    assert!(site.announce(&id).await);
+    for limit in 0..site.world.fuse.passed() {
+        let site = Site::new().await;
+        let id = site.waits("dev-1", &key());
+        site.world.fuse.set(Some(limit));
+        assert!(!site.announce(&id).await);
+        site.world.fuse.set(None);
+        assert!(site.announce(&id).await);
+        assert_eq!(site.reasons(), ["not_in_manifest"], "{limit}");
+        assert_eq!(site.state(&id), CertificateState::Inactive);
+        assert_eq!(site.world.kept().refused.into_values().next().unwrap().unwrap().as_str(), "dev-1");
+        // Its cause removed, it comes in.
+        site.expect("dev-1");
+        assert!(site.announce(&id).await);
+        assert_eq!(site.state(&id), CertificateState::Active);
+    }
+}
+
+#[tokio::test]
+async fn who_it_is_decides() {
+    let site = Site::new().await;
+    let (own, foreign) = (key(), key());
+    for name in ["dev-1", "dev-2", "dev-3"] {
+        site.expect(name);
+    }
+    let first = site.waits("dev-1", &own);
+    assert!(site.announce(&first).await);
+    // Another certificate for its key is a renewal, and asks no manifest.
+    site.world.change(|kept| _ = kept.expected.remove(&"dev-1".parse().unwrap()));
+    let second = site.waits("dev-1", &own);
+    assert!(site.announce(&second).await);
+    let device = || site.world.kept().devices[&"dev-1".parse().unwrap()].clone();
+    assert_eq!(device().certificate_ids, [first.clone(), second.clone()].into());
+    assert!(site.reasons().is_empty());
+    let mut wanted = Vec::new();
+    for (name, key, reason) in [("dev-2", &own, "key_in_use"), ("dev-1", &foreign, "other_thing")] {
+        let id = site.waits(name, key);
+        assert!(site.announce(&id).await);
+        assert_eq!(site.state(&id), CertificateState::Inactive, "{reason}");
+        wanted.push(reason);
+    }
+    let theirs = BTreeMap::from([("customer".to_owned(), "globex".to_owned())]);
+    site.world.change(|kept| _ = kept.things.insert("dev-3".parse().unwrap(), theirs));
+    let id = site.waits("dev-3", &foreign);
+    assert!(site.announce(&id).await);
+    wanted.push("other_customer");
+    let id = site.waits("no thing's name", &foreign);
+    assert!(site.announce(&id).await);
+    wanted.push("not_in_manifest");
+    let mut told = site.reasons();
+    told.sort_unstable();
+    wanted.sort_unstable();
+    assert_eq!(told, wanted);
+    // A suspended device's renewed certificate is known and stays out; a retired device is out for good.
+    for (status, reason, known) in
+        [(Status::Suspended, "device_suspended", true), (Status::Retired, "device_retired", false)]
+    {
+        site.world.change(|kept| kept.devices.get_mut(&"dev-1".parse().unwrap()).unwrap().status = status);
+        let id = site.waits("dev-1", &own);
+        assert!(site.announce(&id).await);
+        assert!(site.reasons().iter().any(|told| told == reason), "{reason}");
+        assert_eq!((site.state(&id), device().certificate_ids.contains(&id)), (CertificateState::Inactive, known));
+    }
+    // What AWS IoT has as revoked stays so, and what is active already is left alone.
+    site.world.change(|kept| kept.certificates.get_mut(&second).unwrap().1 = Some(CertificateState::Revoked));
+    assert!(site.announce(&second).await);
+    assert!(site.reasons().iter().any(|told| told == "certificate_revoked"));
+    assert_eq!(site.state(&second), CertificateState::Revoked);
+}
