@@ -103,10 +103,12 @@ pub fn identify<'d>(event: &RuleEvent, header: &Header, device: Option<&'d Devic
     if client != event.thing {
         return Err(other("client id", client));
     }
-    if !event.principal.as_deref().is_some_and(|principal| device.may_connect_by(principal)) {
+    let Some(principal) = event.principal.as_deref().filter(|id| device.certificate_ids.contains(*id)) else {
         return Err(Refusal::OtherCertificate);
-    }
+    };
     match device.status {
+        // It came back with another certificate: by the revoked one, nobody is believed.
+        Status::Active if device.revoked_certificates.contains(principal) => Err(Refusal::OtherCertificate),
         Status::Active => Ok(device),
         Status::Suspended => Err(Refusal::DeviceSuspended),
         Status::Retired => Err(Refusal::DeviceRetired),
@@ -154,6 +156,8 @@ mod tests {
         let revoked = Device { revoked_certificates: ["ef56".into()].into(), ..device.clone() };
         assert_eq!(of(&renewed, "dev-1", Some(&revoked)), Err("other_certificate"));
         assert_eq!(of(&good, "dev-1", Some(&revoked)), Ok(device.id.clone()), "a renewed device goes on");
+        let suspended = Device { status: Status::Suspended, ..revoked };
+        assert_eq!(of(&renewed, "dev-1", Some(&suspended)), Err("device_suspended"));
         assert_eq!(of(&good, "dev-1", None), Err("unknown_device"));
         assert_eq!(of(&event("dev-2", Some("dev-2"), Some("ab12")), "dev-2", Some(&device)), Err("unknown_device"));
         assert_eq!(of(&good, "dev-2", Some(&device)), Err("other_device"));

@@ -165,12 +165,6 @@ impl Device {
         self.sensor_tables.iter().find(|table| table.version() == version)
     }
 
-    /// Whether a connection may be authenticated by this certificate.
-    #[must_use]
-    pub fn may_connect_by(&self, certificate_id: &str) -> bool {
-        self.certificate_ids.contains(certificate_id) && !self.revoked_certificates.contains(certificate_id)
-    }
-
     /// Whether the number belongs to a day that is closed.
     #[must_use]
     pub fn is_closed(&self, number: SequenceNumber) -> bool {
