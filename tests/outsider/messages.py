@@ -108,8 +108,6 @@ def read_command(payload: bytes) -> Command:
         raise CborError("ranges")
     if found[4] == "subtree" and not _is_subtree(found[5]):
         raise CborError("a subtree's run and level")
-    if found[4] == "seal" and found[5] is not None:
-        raise CborError("seal takes null")
     return Command(*(found[key] for key in range(1, 6)))
 
 
