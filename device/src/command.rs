@@ -51,6 +51,19 @@ pub enum Refusal {
     Unreadable(String),
 }
 
+impl Reason for Refusal {
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::NotACommand(code) => code,
+            Self::UnknownKey(_) => "unknown_command_key",
+            Self::BadSignature => "bad_signature",
+            Self::OtherDevice(_) => "other_device",
+            Self::Repeated(_) => "repeated_command",
+            Self::Unreadable(_) => "not_a_command",
+        }
+    }
+}
+
 impl Agent {
     /// Takes a command: verifies it, carries it out at most once, and stores the signed reply, all in one transaction. `now` is the
     /// device's clock.

@@ -21,7 +21,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-
+use vitro_proof::Reason;
 use vitro_proof::command::Outcome;
 
 pub use rate::Bucket;
@@ -292,7 +292,7 @@ impl Feed {
 
 fn log(verdict: &Verdict) {
     match verdict {
-        Verdict::Ignored(refusal) => tracing::warn!("command ignored: {refusal}"),
+        Verdict::Ignored(refusal) => tracing::warn!(reason = refusal.reason(), "command ignored: {refusal}"),
         Verdict::Answered { action, status, result } => match result {
             Some(Outcome::Count(count)) => tracing::info!(action, status, count, "command"),
             Some(Outcome::Nodes(nodes)) => tracing::info!(action, status, nodes = nodes.len(), "command"),

@@ -1,11 +1,13 @@
-//! Replies: what a device says became of a command.
+//! Replies: what a device says became of a command. The first reply to a command is archived, whoever sent the command; one about a
+//! day is noted on that day as well.
 
 use vitro_cloud::admission::{self, Refusal as Admission};
+use vitro_cloud::archive::{CBOR, reply_key};
 use vitro_cloud::days::{DayRow, edit};
 use vitro_cloud::devices::Registered;
 use vitro_cloud::rule_event::RuleEvent;
 use vitro_cloud::{CloudError, days::DayStore};
-use vitro_proof::command::{Outcome, Reply, status};
+use vitro_proof::command::Reply;
 use vitro_proof::{DeviceId, Kind, LocalDay};
 
 use crate::command_id::day_of;
@@ -14,7 +16,7 @@ use crate::ports::Ports;
 use crate::refusal::Refusal;
 
 impl Ports {
-    /// Takes a message of a reply topic: it is verified and logged, and noted on the day that the command was about.
+    /// Takes a message of a reply topic: it is verified, archived and logged, and noted on the day that the command was about.
     ///
     /// # Errors
     /// [`CloudError`] if the message has to come again.
@@ -23,7 +25,9 @@ impl Ports {
         match verified {
             Err(refusal) => self.refuse(event, &refusal).await,
             Ok((thing, reply)) => {
-                let text = describe(&reply);
+                let text = reply.describe();
+                // The archive keeps it before the day says so.
+                self.archive.put_once(&reply_key(&thing, &reply.command), event.envelope.clone(), CBOR).await?;
                 let day = day_of(&reply.command);
                 let noted = match day {
                     Some(day) => note(self.days.as_ref(), &thing, day, &reply, &text).await?,
@@ -68,20 +72,4 @@ async fn note(
     }
     let noted = edit::<CloudError>(days, thing, day, |row: &mut DayRow| Ok(row.replied(reply.command, text))).await?;
     Ok(noted.1)
-}
-
-fn describe(reply: &Reply) -> String {
-    let word = match reply.status {
-        status::DONE => "done".to_owned(),
-        status::FAILED => "failed".to_owned(),
-        status::UNSUPPORTED => "unsupported".to_owned(),
-        status::EXPIRED => "expired".to_owned(),
-        other => format!("status {other}"),
-    };
-    match &reply.result {
-        Some(Outcome::Count(count)) => format!("{word}, {count} sent again"),
-        Some(Outcome::Nodes(nodes)) => format!("{word}, {} nodes", nodes.len()),
-        Some(Outcome::Sealed { block, .. }) => format!("{word}, block {block}"),
-        None => word,
-    }
 }

@@ -8,6 +8,7 @@
 //! | `raw/<thing>/<day>.cbor` | the day's envelopes, a CBOR sequence (RFC 8742) in order of number | a version an account |
 //! | `raw/<thing>/<day>.equivocal.cbor` | other envelopes under the same numbers | as above |
 //! | `accounts/<thing>/<day>/<nnnn>.cbor` | the operator's accounts, from 0001 | never |
+//! | `replies/<thing>/<command's id>.cbor` | the first reply to a command, as it came | never |
 
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
@@ -61,6 +62,13 @@ pub fn equivocal_key(thing: &DeviceId, day: LocalDay) -> String {
 #[must_use]
 pub fn account_key(thing: &DeviceId, day: LocalDay, count: u64) -> String {
     format!("accounts/{thing}/{day}/{count:04}.cbor")
+}
+
+/// The key of the first reply to a command.
+#[must_use]
+pub fn reply_key(thing: &DeviceId, command: &[u8; 16]) -> String {
+    let id: String = command.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("replies/{thing}/{id}.cbor")
 }
 
 /// What became of a [`Archive::put_once`].
@@ -192,5 +200,6 @@ mod tests {
         assert_eq!(raw_key(&thing, day), "raw/dev-1/2026-01-02.cbor");
         assert_eq!(equivocal_key(&thing, day), "raw/dev-1/2026-01-02.equivocal.cbor");
         assert_eq!(account_key(&thing, day, 1), "accounts/dev-1/2026-01-02/0001.cbor");
+        assert_eq!(reply_key(&thing, &[0xa5; 16]), "replies/dev-1/a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5.cbor");
     }
 }

@@ -1,17 +1,14 @@
 //! Signed commands to devices: numbered, signed with the customer's command key, published over the IoT data plane.
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use aws_sdk_iotdataplane::primitives::Blob;
-use vitro_proof::command::{Action, Command, key_id};
-use vitro_proof::crypto::SoftwareSigner;
-use vitro_proof::{CommandNumber, Customer, DeviceId, Signer};
+use vitro_proof::command::{Action, Command};
+use vitro_proof::{CommandNumber, Customer, DeviceId};
 
 use crate::chain::ChainStore;
 use crate::clock::Clock;
+use crate::command_key::CommandSigner;
 use crate::error::CloudError;
-use crate::secrets::FromSecret;
 
 /// Who carries commands to devices.
 #[async_trait]
@@ -36,50 +33,52 @@ pub fn command_topic(customer: &Customer, thing: &DeviceId) -> String {
     format!("vitro/{customer}/{thing}/command")
 }
 
-/// Where the command key comes from.
+/// Brings signed commands to devices.
 #[async_trait]
-pub trait CommandKey: Send + Sync {
-    /// The key, possibly one that was read before.
+pub trait Delivery: Send + Sync {
+    /// Hands a signed command to the broker, which delivers it at least once.
     ///
     /// # Errors
     /// [`CloudError`].
-    async fn signer(&self) -> Result<Arc<dyn Signer + Send + Sync>, CloudError>;
+    async fn deliver(&self, thing: &DeviceId, envelope: Vec<u8>) -> Result<(), CloudError>;
 }
 
-/// A command key as PKCS#8 in PEM in Secrets Manager, read at most every five minutes.
-pub struct SecretKey<C>(FromSecret<SoftwareSigner, C>);
+/// Publishes on the devices' topics over the IoT data plane.
+#[derive(Clone, Debug)]
+pub struct IotDelivery {
+    client: aws_sdk_iotdataplane::Client,
+    customer: Customer,
+}
 
-impl<C: Clock> SecretKey<C> {
-    /// The secret by its name.
-    pub fn new(client: aws_sdk_secretsmanager::Client, secret: impl Into<String>, clock: C) -> Self {
-        let read = |pem: &str| {
-            SoftwareSigner::from_pkcs8_pem(pem).map_err(|_| "it is no P-256 key as PKCS#8 in PEM".to_owned())
-        };
-        Self(FromSecret::new(client, secret, clock, read, "vitro command-key new"))
+impl IotDelivery {
+    /// To devices of this customer.
+    #[must_use]
+    pub fn new(client: aws_sdk_iotdataplane::Client, customer: Customer) -> Self {
+        Self { client, customer }
     }
 }
 
 #[async_trait]
-impl<C: Clock> CommandKey for SecretKey<C> {
-    async fn signer(&self) -> Result<Arc<dyn Signer + Send + Sync>, CloudError> {
-        let signer: Arc<dyn Signer + Send + Sync> = self.0.get().await?;
-        Ok(signer)
+impl Delivery for IotDelivery {
+    async fn deliver(&self, thing: &DeviceId, envelope: Vec<u8>) -> Result<(), CloudError> {
+        let topic = command_topic(&self.customer, thing);
+        let sent = self.client.publish().topic(topic).qos(1).payload(Blob::new(envelope)).send().await;
+        sent.map(|_| ()).map_err(|e| CloudError::service("iot", "Publish", e))
     }
 }
 
-/// Commands over the IoT data plane.
-pub struct IotCommands<K, N, C> {
-    client: aws_sdk_iotdataplane::Client,
-    customer: Customer,
+/// Commands that are numbered, signed and delivered.
+pub struct SignedCommands<K, N, D, C> {
     key: K,
     numbers: N,
+    delivery: D,
     clock: C,
 }
 
-impl<K: CommandKey, N: ChainStore, C: Clock> IotCommands<K, N, C> {
+impl<K: CommandSigner, N: ChainStore, D: Delivery, C: Clock> SignedCommands<K, N, D, C> {
     /// Signs with `key`, takes numbers from `numbers`.
-    pub fn new(client: aws_sdk_iotdataplane::Client, customer: Customer, key: K, numbers: N, clock: C) -> Self {
-        Self { client, customer, key, numbers, clock }
+    pub fn new(key: K, numbers: N, delivery: D, clock: C) -> Self {
+        Self { key, numbers, delivery, clock }
     }
 }
 
@@ -94,7 +93,7 @@ pub fn iot_client(config: &aws_config::SdkConfig, host: Option<&str>) -> aws_sdk
 }
 
 #[async_trait]
-impl<K: CommandKey, N: ChainStore, C: Clock> Commands for IotCommands<K, N, C> {
+impl<K: CommandSigner, N: ChainStore, D: Delivery, C: Clock> Commands for SignedCommands<K, N, D, C> {
     async fn send(
         &self,
         thing: &DeviceId,
@@ -102,18 +101,9 @@ impl<K: CommandKey, N: ChainStore, C: Clock> Commands for IotCommands<K, N, C> {
         expires: i64,
         action: Action,
     ) -> Result<CommandNumber, CloudError> {
-        let signer = self.key.signer().await?;
         let number = self.numbers.next_command(thing, self.clock.now()).await?;
         let command = Command { thing: thing.clone(), id, expires, action };
-        let envelope = command.seal(number, &key_id(&signer.public_key()), signer.as_ref())?;
-        self.client
-            .publish()
-            .topic(command_topic(&self.customer, thing))
-            .qos(1)
-            .payload(Blob::new(envelope))
-            .send()
-            .await
-            .map_err(|e| CloudError::service("iot", "Publish", e))?;
+        self.delivery.deliver(thing, self.key.seal(&command, number).await?).await?;
         Ok(number)
     }
 }

@@ -12,6 +12,8 @@ pub mod batch;
 pub mod chain;
 pub mod clock;
 #[cfg(feature = "commands")]
+pub mod command_key;
+#[cfg(feature = "commands")]
 pub mod commands;
 pub mod config;
 pub mod days;

@@ -6,7 +6,7 @@ use crate::account::{Range, decode_ranges, encode_ranges};
 use crate::cbor;
 use crate::crypto::{PublicKey, Signer, sha256};
 use crate::day::LocalDay;
-use crate::envelope::{ContentType, Header, Kind, seal};
+use crate::envelope::{ContentType, Header, Kind, Unsigned, seal};
 use crate::error::{ProofError, SignerError};
 use crate::ids::{BlockNumber, CommandNumber, DeviceId, Hash, ReplyNumber};
 
@@ -76,14 +76,22 @@ pub struct Command {
 }
 
 impl Command {
+    /// The command's envelope, which the customer's command key of this id has to sign.
+    #[must_use]
+    pub fn unsigned(&self, number: CommandNumber, key_id: &str) -> Unsigned {
+        let header =
+            Header { kind: Kind::Command, content: ContentType::Command, kid: key_id.to_owned(), number: number.0 };
+        Unsigned::new(&header, &self.encode())
+    }
+
     /// Signs the command with the customer's command key.
     ///
     /// # Errors
     /// [`SignerError`] if the key store does not sign.
     pub fn seal(&self, number: CommandNumber, key_id: &str, signer: &dyn Signer) -> Result<Vec<u8>, SignerError> {
-        let header =
-            Header { kind: Kind::Command, content: ContentType::Command, kid: key_id.to_owned(), number: number.0 };
-        seal(&header, &self.encode(), signer)
+        let unsigned = self.unsigned(number, key_id);
+        let signature = signer.sign_digest(&unsigned.digest())?;
+        Ok(unsigned.sign(&signature))
     }
 
     fn encode(&self) -> Vec<u8> {
@@ -261,6 +269,24 @@ impl Reply {
         seal(&header, &payload, signer)
     }
 
+    /// What the device says, in words.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let word = match self.status {
+            status::DONE => "done".to_owned(),
+            status::FAILED => "failed".to_owned(),
+            status::UNSUPPORTED => "unsupported".to_owned(),
+            status::EXPIRED => "expired".to_owned(),
+            other => format!("status {other}"),
+        };
+        match &self.result {
+            Some(Outcome::Count(count)) => format!("{word}, {count} sent again"),
+            Some(Outcome::Nodes(nodes)) => format!("{word}, {} nodes", nodes.len()),
+            Some(Outcome::Sealed { block, .. }) => format!("{word}, block {block}"),
+            None => word,
+        }
+    }
+
     /// Reads a reply's payload, after its signature was verified.
     ///
     /// # Errors
@@ -348,6 +374,17 @@ mod tests {
             let payload = [payload.concat(), hex::decode(result).unwrap()].concat();
             assert_eq!(Reply::decode(&payload).unwrap().result, None, "{result}");
         }
+    }
+
+    #[test]
+    fn replies_have_words() {
+        let reply = |status, result| Reply { command: [1; 16], status, result }.describe();
+        assert_eq!(reply(status::DONE, Some(Outcome::Count(3))), "done, 3 sent again");
+        assert_eq!([reply(1, None), reply(2, None), reply(3, None)], ["failed", "unsupported", "expired"]);
+        assert_eq!(reply(9, None), "status 9");
+        assert_eq!(reply(0, Some(Outcome::Nodes(vec![Hash([1; 32])]))), "done, 1 nodes");
+        let sealed = Outcome::Sealed { block: BlockNumber(4), hash: Hash([8; 32]) };
+        assert_eq!(reply(0, Some(sealed)), "done, block 4");
     }
 
     #[test]

@@ -32,11 +32,66 @@ impl PublicKey {
         }
     }
 
+    /// Takes a SubjectPublicKeyInfo in DER (RFC 5480) as key stores give it: of P-256, with an uncompressed point.
+    ///
+    /// # Errors
+    /// [`ProofError::BadKey`] for any other curve or form.
+    pub fn from_spki_der(der: &[u8]) -> Result<Self, ProofError> {
+        Self::from_sec1(der.strip_prefix(&SPKI_PREFIX).ok_or(ProofError::BadKey)?)
+    }
+
     /// The 65 bytes of the point.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 65] {
         &self.0
     }
+}
+
+/// What a SubjectPublicKeyInfo of P-256 begins with: id-ecPublicKey, prime256v1, and the head of a bit string of 65 bytes.
+const SPKI_PREFIX: [u8; 26] = [
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce,
+    0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+];
+
+/// The raw signature of an ECDSA-Sig-Value in DER (RFC 3279, section 2.2.3), as KMS and other key stores give it. Its numbers must be
+/// positive, minimal and of at most 32 bytes.
+///
+/// # Errors
+/// [`ProofError::BadSignatureForm`] for anything else.
+pub fn signature_from_der(der: &[u8]) -> Result<Signature, ProofError> {
+    let (numbers, rest) = der_element(0x30, der)?;
+    let (r, numbers) = der_element(0x02, numbers)?;
+    let (s, end) = der_element(0x02, numbers)?;
+    if !rest.is_empty() || !end.is_empty() {
+        return Err(ProofError::BadSignatureForm);
+    }
+    let mut raw = [0; 64];
+    let (first, second) = raw.split_at_mut(32);
+    der_number(r, first)?;
+    der_number(s, second)?;
+    Ok(raw)
+}
+
+/// An element with this tag and what follows it. No element of a signature is 128 bytes long, so long lengths are none.
+fn der_element(tag: u8, bytes: &[u8]) -> Result<(&[u8], &[u8]), ProofError> {
+    match bytes.split_at_checked(2) {
+        Some((&[found, length], rest)) if found == tag && length < 0x80 => {
+            rest.split_at_checked(usize::from(length)).ok_or(ProofError::BadSignatureForm)
+        }
+        _ => Err(ProofError::BadSignatureForm),
+    }
+}
+
+/// Puts a positive number's digits at the end of `out`.
+fn der_number(content: &[u8], out: &mut [u8]) -> Result<(), ProofError> {
+    let digits = match content {
+        [0, rest @ ..] if rest.first().is_some_and(|digit| digit & 0x80 != 0) => rest,
+        [first, ..] if *first != 0 && first & 0x80 == 0 => content,
+        _ => return Err(ProofError::BadSignatureForm),
+    };
+    let start = out.len().checked_sub(digits.len()).ok_or(ProofError::BadSignatureForm)?;
+    out[start..].copy_from_slice(digits);
+    Ok(())
 }
 
 impl fmt::Display for PublicKey {
@@ -233,7 +288,66 @@ mod pure {
 #[cfg(test)]
 #[cfg(feature = "p256")]
 mod tests {
+    use p256::ecdsa::signature::hazmat::PrehashSigner;
+    use p256::pkcs8::EncodePublicKey;
+    use proptest::prelude::*;
+
     use super::*;
+
+    #[test]
+    fn a_public_key_comes_out_of_its_spki() {
+        let key = p256::ecdsa::SigningKey::from_slice(&[7; 32]).unwrap();
+        let spki = key.verifying_key().to_public_key_der().unwrap();
+        let signer = SoftwareSigner::from_scalar(&[7; 32]).unwrap();
+        assert_eq!(PublicKey::from_spki_der(spki.as_bytes()).unwrap(), signer.public_key());
+        for broken in [&spki.as_bytes()[1..], &spki.as_bytes()[..90], &[spki.as_bytes(), &[0]].concat(), b""] {
+            assert!(PublicKey::from_spki_der(broken).is_err());
+        }
+        let mut other_curve = spki.as_bytes().to_vec();
+        other_curve[22] = 0x08;
+        assert!(PublicKey::from_spki_der(&other_curve).is_err());
+    }
+
+    #[test]
+    fn a_signature_in_der_has_one_form() {
+        let sequence = |content: &[u8]| [&[0x30, u8::try_from(content.len()).unwrap()], content].concat();
+        assert_eq!(signature_from_der(&sequence(&[2, 1, 5, 2, 2, 0, 0x80])).unwrap()[31], 5);
+        for bad in [
+            &[][..],
+            &[2, 1, 5],                // one number
+            &[2, 1, 5, 2, 1, 0x80],    // negative
+            &[2, 1, 0, 2, 1, 5],       // zero
+            &[2, 2, 0, 5, 2, 1, 5],    // not minimal
+            &[2, 0, 2, 1, 5],          // empty
+            &[2, 1, 5, 2, 1, 5, 5, 0], // something behind
+        ] {
+            assert!(signature_from_der(&sequence(bad)).is_err(), "{bad:?}");
+        }
+        let long = sequence(&[&[2, 33], &[1; 33][..], &[2, 1, 1]].concat());
+        assert!(signature_from_der(&long).is_err());
+        assert!(signature_from_der(&[&sequence(&[2, 1, 5, 2, 1, 5])[..], &[0]].concat()).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn signatures_in_der_are_read_as_the_p256_crate_writes_them(key in 1..u64::MAX, digest: [u8; 32]) {
+            let mut scalar = [0; 32];
+            scalar[24..].copy_from_slice(&key.to_be_bytes());
+            let signer = p256::ecdsa::SigningKey::from_slice(&scalar).unwrap();
+            let signed: p256::ecdsa::Signature = signer.sign_prehash(&digest).unwrap();
+            let other = p256::ecdsa::Signature::from_scalars(signed.r(), -*signed.s()).unwrap();
+            for signature in [signed, other] {
+                let raw: Signature = signature.to_bytes().into();
+                prop_assert_eq!(signature_from_der(signature.to_der().as_bytes()).unwrap(), raw);
+            }
+        }
+
+        #[test]
+        fn reading_der_never_panics(bytes: Vec<u8>) {
+            let _ = signature_from_der(&bytes);
+            let _ = PublicKey::from_spki_der(&bytes);
+        }
+    }
 
     #[test]
     fn keys_have_one_form() {

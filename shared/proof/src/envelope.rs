@@ -309,18 +309,58 @@ fn short(text: &str) -> String {
     text.chars().take(40).collect()
 }
 
+/// The envelopes of a CBOR sequence (RFC 8742), as the archive keeps a day. After the first that cannot be read there is nothing more.
+pub fn sequence(mut bytes: &[u8]) -> impl Iterator<Item = Result<Envelope<'_>, EnvelopeFault>> {
+    std::iter::from_fn(move || {
+        if bytes.is_empty() {
+            return None;
+        }
+        let end = cbor::check_prefix(bytes).unwrap_or(bytes.len());
+        let (item, rest) = bytes.split_at(end);
+        let envelope = Envelope::parse(item);
+        bytes = if envelope.is_ok() { rest } else { &[] };
+        Some(envelope)
+    })
+}
+
+/// An envelope that lacks its signature: for a key that only an asynchronous call reaches. Whoever has a [`Signer`] uses [`seal`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsigned {
+    protected: Vec<u8>,
+    payload: Vec<u8>,
+}
+
+impl Unsigned {
+    /// A message that is to be signed.
+    #[must_use]
+    pub fn new(header: &Header, payload: &[u8]) -> Self {
+        Self { protected: header.encode(), payload: payload.to_owned() }
+    }
+
+    /// The SHA-256 digest that has to be signed.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        sha256(&[&sig_structure(&self.protected, &self.payload)]).0
+    }
+
+    /// The envelope with its signature, which is not checked here.
+    #[must_use]
+    pub fn sign(&self, signature: &Signature) -> Vec<u8> {
+        cbor::encode(|e| {
+            e.tag(Tag::new(18))?.array(4)?.bytes(&self.protected)?.map(0)?.bytes(&self.payload)?.bytes(signature)?;
+            Ok(())
+        })
+    }
+}
+
 /// Signs a payload into an envelope.
 ///
 /// # Errors
 /// [`SignerError`] if the key store does not sign.
 pub fn seal(header: &Header, payload: &[u8], signer: &dyn Signer) -> Result<Vec<u8>, SignerError> {
-    let protected = header.encode();
-    let structure = sig_structure(&protected, payload);
-    let signature = signer.sign_digest(&sha256(&[&structure]).0)?;
-    Ok(cbor::encode(|e| {
-        e.tag(Tag::new(18))?.array(4)?.bytes(&protected)?.map(0)?.bytes(payload)?.bytes(&signature)?;
-        Ok(())
-    }))
+    let unsigned = Unsigned::new(header, payload);
+    let signature = signer.sign_digest(&unsigned.digest())?;
+    Ok(unsigned.sign(&signature))
 }
 
 #[cfg(test)]
@@ -356,6 +396,19 @@ mod tests {
         assert_eq!(envelope.payload(), b"payload");
         let key = P256Key::new(&signer().public_key()).unwrap();
         assert_eq!(envelope.verify_leaf(&key), Ok(envelope.leaf()));
+    }
+
+    #[test]
+    fn a_sequence_gives_each_envelope() {
+        let all: Vec<Vec<u8>> =
+            (0..3).map(|number| seal(&Header { number, ..header() }, &[7; 300], &signer()).unwrap()).collect();
+        let numbers = |bytes: &[u8]| -> Vec<Option<u64>> {
+            sequence(bytes).map(|envelope| envelope.ok().map(|e| e.header().number)).collect()
+        };
+        assert_eq!(numbers(&all.concat()), [Some(0), Some(1), Some(2)]);
+        assert_eq!(numbers(&all.concat()[..all[0].len() + 20]), [Some(0), None]);
+        assert_eq!(numbers(&[&all[0][..], b"garbage"].concat()), [Some(0), None]);
+        assert!(numbers(b"").is_empty());
     }
 
     #[test]

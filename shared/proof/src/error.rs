@@ -217,6 +217,9 @@ pub enum ProofError {
     /// A public key is not a point of P-256 in SEC1 form.
     #[error("not a P-256 public key")]
     BadKey,
+    /// A signature is not an ECDSA-Sig-Value of P-256 in DER.
+    #[error("not an ECDSA signature in DER")]
+    BadSignatureForm,
     /// A time zone that the tz database does not have, or a day it cannot place.
     #[error("time zone {zone:?}: {detail}")]
     BadZone {

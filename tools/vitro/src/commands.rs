@@ -36,6 +36,6 @@ pub async fn run(cli: Cli, out: &mut dyn Write) -> Result<(), CliError> {
         Command::Republish(args) => days::republish(&args, &Session::open(&global).await?, out).await,
         Command::Quarantine(command) => quarantine::run(&command, &Session::open(&global).await?, out).await,
         Command::Ledger(args) => ledger::run(args, &global, out).await,
-        Command::CommandKey(command) => command_key::run(&command, &Session::open(&global).await?, out).await,
+        Command::CommandKey(command) => command_key::run(&command, &global, out).await,
     }
 }

@@ -2,6 +2,7 @@
 
 use aws_config::{Region, SdkConfig};
 use vitro_cloud::archive::S3Archive;
+use vitro_cloud::chain::DynamoChains;
 use vitro_cloud::config::StackName;
 use vitro_cloud::days::DynamoDays;
 use vitro_cloud::devices::{Device, Devices};
@@ -100,10 +101,8 @@ impl Session {
     /// # Errors
     /// [`CliError::Aws`].
     pub async fn publish_queue(&self) -> Result<SqsOutbox, CliError> {
-        let sqs = aws_sdk_sqs::Client::new(&self.aws);
-        let found = sqs.get_queue_url().queue_name(self.stack.resource("publish")).send().await;
-        let publish = found.map_err(|e| CliError::aws("GetQueueUrl", &e))?.queue_url;
-        Ok(SqsOutbox::new(sqs, QueueUrls { publish, ..QueueUrls::default() }))
+        let urls = QueueUrls { publish: Some(self.queue_url("publish").await?), ..QueueUrls::default() };
+        Ok(SqsOutbox::new(self.sqs(), urls))
     }
 
     /// The queue of devices whose status changed.
@@ -111,10 +110,34 @@ impl Session {
     /// # Errors
     /// [`CliError::Aws`].
     pub async fn status_queue(&self) -> Result<SqsOutbox, CliError> {
-        let sqs = aws_sdk_sqs::Client::new(&self.aws);
-        let found = sqs.get_queue_url().queue_name(self.stack.resource("status")).send().await;
-        let status = found.map_err(|e| CliError::aws("GetQueueUrl", &e))?.queue_url;
-        Ok(SqsOutbox::new(sqs, QueueUrls { status, ..QueueUrls::default() }))
+        let urls = QueueUrls { status: Some(self.queue_url("status").await?), ..QueueUrls::default() };
+        Ok(SqsOutbox::new(self.sqs(), urls))
+    }
+
+    /// A client of SQS.
+    #[must_use]
+    pub fn sqs(&self) -> aws_sdk_sqs::Client {
+        aws_sdk_sqs::Client::new(&self.aws)
+    }
+
+    /// The URL of one of the installation's queues.
+    ///
+    /// # Errors
+    /// [`CliError::Aws`].
+    pub async fn queue_url(&self, queue: &str) -> Result<String, CliError> {
+        let found = self.sqs().get_queue_url().queue_name(self.stack.resource(queue)).send().await;
+        let url = found.map_err(|e| CliError::aws("GetQueueUrl", &e))?.queue_url;
+        url.ok_or_else(|| CliError::malformed("GetQueueUrl", "it holds no URL"))
+    }
+
+    /// Who calls, as AWS names them: what is decided is written down under this name.
+    ///
+    /// # Errors
+    /// [`CliError::Aws`].
+    pub async fn caller(&self) -> Result<String, CliError> {
+        let found = aws_sdk_sts::Client::new(&self.aws).get_caller_identity().send().await;
+        let arn = found.map_err(|e| CliError::aws("GetCallerIdentity", &e))?.arn;
+        arn.ok_or_else(|| CliError::malformed("GetCallerIdentity", "it names nobody"))
     }
 
     /// The archive. Its bucket's name ends in account and region.
@@ -122,8 +145,7 @@ impl Session {
     /// # Errors
     /// [`CliError::Aws`].
     pub async fn archive(&self) -> Result<S3Archive, CliError> {
-        let arn = self.table_arn().await?;
-        let [_, _, _, region, account, ..] = arn.as_slice() else { return Err(no_arn()) };
+        let Place { account, region, .. } = self.place().await?;
         let bucket = format!("{}-{account}-{region}", self.stack.resource("archive"));
         Ok(S3Archive::new(vitro_cloud::aws::s3(&self.aws), bucket))
     }
@@ -133,28 +155,24 @@ impl Session {
     /// # Errors
     /// [`CliError::Aws`].
     pub async fn account(&self) -> Result<(String, String), CliError> {
-        let arn = self.table_arn().await?;
-        let [_, partition, _, _, account, ..] = arn.as_slice() else { return Err(no_arn()) };
-        Ok((partition.clone(), account.clone()))
+        let Place { partition, account, .. } = self.place().await?;
+        Ok((partition, account))
     }
 
-    /// The parts of a table's ARN, which tells partition, region and account.
-    async fn table_arn(&self) -> Result<Vec<String>, CliError> {
-        let table = self.dynamodb().describe_table().table_name(self.stack.resource("days")).send().await;
-        let table = table.map_err(|e| CliError::aws("DescribeTable", &e))?.table;
-        let arn = table.and_then(|table| table.table_arn).unwrap_or_default();
-        Ok(arn.split(':').map(str::to_owned).collect())
-    }
-
-    /// The URL of one of the installation's queues.
+    /// Where the installation is: a table's ARN tells.
     ///
     /// # Errors
     /// [`CliError::Aws`].
-    pub async fn queue_url(&self, what: &str) -> Result<String, CliError> {
-        let sqs = aws_sdk_sqs::Client::new(&self.aws);
-        let found = sqs.get_queue_url().queue_name(self.stack.resource(what)).send().await;
-        let url = found.map_err(|e| CliError::aws("GetQueueUrl", &e))?.queue_url;
-        url.ok_or_else(|| CliError::malformed("GetQueueUrl", "it holds no URL"))
+    pub async fn place(&self) -> Result<Place, CliError> {
+        let table = self.dynamodb().describe_table().table_name(self.stack.resource("days")).send().await;
+        let table = table.map_err(|e| CliError::aws("DescribeTable", &e))?.table;
+        let arn = table.and_then(|table| table.table_arn).unwrap_or_default();
+        match arn.split(':').collect::<Vec<_>>()[..] {
+            [_, partition, _, region, account, ..] => {
+                Ok(Place { partition: partition.into(), account: account.into(), region: region.into() })
+            }
+            _ => Err(CliError::malformed("DescribeTable", "the table has no ARN")),
+        }
     }
 
     /// A client of Secrets Manager.
@@ -162,10 +180,35 @@ impl Session {
     pub fn secrets(&self) -> aws_sdk_secretsmanager::Client {
         aws_sdk_secretsmanager::Client::new(&self.aws)
     }
+
+    /// The numbers of commands.
+    #[must_use]
+    pub fn chains(&self) -> DynamoChains {
+        DynamoChains::new(self.dynamodb(), self.stack.resource("devices"))
+    }
+
+    /// A client of the data plane of AWS IoT.
+    #[must_use]
+    pub fn iot_data(&self) -> aws_sdk_iotdataplane::Client {
+        vitro_cloud::commands::iot_client(&self.aws, None)
+    }
+
+    /// A client of KMS.
+    #[must_use]
+    pub fn kms(&self) -> aws_sdk_kms::Client {
+        aws_sdk_kms::Client::new(&self.aws)
+    }
 }
 
-fn no_arn() -> CliError {
-    CliError::malformed("DescribeTable", "the table has no ARN")
+/// Where an installation is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The partition of AWS, such as `aws`.
+    pub partition: String,
+    /// The account.
+    pub account: String,
+    /// The region.
+    pub region: String,
 }
 
 /// The installation that the flags name.

@@ -1,6 +1,7 @@
 //! `vitro device`: everything that a device needs, made in one go that can be repeated.
 
 mod cloud;
+mod command;
 mod folder;
 mod renew;
 mod renewal;
@@ -14,13 +15,13 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use vitro_contract::{MeteringPoint, Shard};
-use vitro_device::config::{KeyStore, SendMode};
+use vitro_device::config::{CommandKeys, KeyStore, SendMode};
 use vitro_device::key::{PinSource, Pkcs11Key};
 use vitro_proof::{Customer, DeviceId, ZoneName};
 
 use crate::authority::{self, Authority};
 use crate::cli::Global;
-use crate::commands::command_key::{self, PublicCommandKey};
+use crate::commands::command_key;
 use crate::error::CliError;
 use crate::instant::{ValidityArgs, show_seconds};
 use crate::output;
@@ -53,6 +54,10 @@ pub enum DeviceCommand {
     Retire(HaltArgs),
     /// Replace the device of a metering point by another one
     Exchange(ExchangeArgs),
+    /// Send a signed command to a device
+    Command(command::CommandArgs),
+    /// Show what a device answered to a command
+    Reply(command::ReplyArgs),
 }
 
 /// Arguments of `device new`.
@@ -230,6 +235,8 @@ pub async fn run(command: DeviceCommand, global: &Global, now: i64, out: &mut dy
         DeviceCommand::Reinstate(args) => status::reinstate(&args, &Session::open(global).await?, out).await,
         DeviceCommand::Retire(args) => status::retire(&args, &Session::open(global).await?, now, out).await,
         DeviceCommand::Exchange(args) => status::exchange(&args, &Session::open(global).await?, now, out).await,
+        DeviceCommand::Command(args) => command::send(&args, &Session::open(global).await?, now, out).await,
+        DeviceCommand::Reply(args) => command::show_reply(&args, &Session::open(global).await?, out).await,
     }
 }
 
@@ -249,19 +256,19 @@ fn certificate_validity(args: &ValidityArgs, authority: &dyn Authority, now: i64
 /// What a new device is told of its installation.
 struct Installation {
     customer: Customer,
-    command_key: PublicCommandKey,
+    command_keys: CommandKeys,
     endpoint: Endpoint,
 }
 
 impl Installation {
     /// Asks AWS for what the flags do not say.
     async fn of(args: &NewArgs, session: &Session) -> Result<Self, CliError> {
-        let command_key = match &args.command_key {
+        let command_keys = match &args.command_key {
             Some(path) => command_key::read(path)?,
-            None => command_key::public_key(session).await?,
+            None => command_key::public_keys(session).await?,
         };
         let endpoint = cloud::endpoint(&args.broker, session).await?;
-        Ok(Self { customer: session.stack.customer().clone(), command_key, endpoint })
+        Ok(Self { customer: session.stack.customer().clone(), command_keys, endpoint })
     }
 
     /// What the flags say, if they say all.
@@ -269,7 +276,7 @@ impl Installation {
         match (&args.command_key, &args.broker.mqtt_host) {
             (Some(path), Some(host)) if args.jitr => Ok(Some(Self {
                 customer: session::stack_name(global)?.customer().clone(),
-                command_key: command_key::read(path)?,
+                command_keys: command_key::read(path)?,
                 endpoint: cloud::endpoint_at(&args.broker, host)?,
             })),
             _ => Ok(None),
@@ -314,8 +321,8 @@ async fn new(args: &NewArgs, global: &Global, now: i64, out: &mut dyn Write) -> 
         }
         _ => files.write_manifest(&site, facts, &table)?,
     }
-    let Installation { customer, command_key, endpoint } = installation;
-    files.write_config(args, &site.zone, &customer, &table, &command_key, &endpoint)?;
+    let Installation { customer, command_keys, endpoint } = installation;
+    files.write_config(args, &site.zone, &customer, &table, &command_keys, &endpoint)?;
 
     let made = Made {
         thing: &args.thing,

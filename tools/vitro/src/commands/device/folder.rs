@@ -3,14 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use vitro_device::DeviceConfig;
-use vitro_device::config::{CONFIG_FILE, CommandKey, CommandKeys, DeviceFolder, KeyStore, SharedSigner};
+use vitro_device::config::{CONFIG_FILE, CommandKeys, DeviceFolder, KeyStore, SharedSigner};
 use vitro_device::key;
 use vitro_proof::{Customer, DeviceId, SensorTable, ZoneName};
 
 use super::NewArgs;
 use super::cloud::Site;
 use crate::authority::{self, Authority};
-use crate::commands::command_key::PublicCommandKey;
 use crate::error::CliError;
 use crate::files;
 use crate::pki::{self, CertificateFacts};
@@ -187,7 +186,7 @@ impl DeviceFiles {
         zone: &ZoneName,
         customer: &Customer,
         table: &SensorTable,
-        command_key: &PublicCommandKey,
+        command_keys: &CommandKeys,
         endpoint: &Endpoint,
     ) -> Result<(), CliError> {
         let mut config =
@@ -197,15 +196,11 @@ impl DeviceFiles {
         config.sampling.poll_interval_seconds = args.poll_interval;
         config.sampling.send = args.send.into();
         config.check().map_err(|e| CliError::Usage(e.to_string()))?;
-        let keys = CommandKeys {
-            current: CommandKey { id: command_key.id.clone(), public_key: command_key.public_key },
-            next: None,
-        };
         let json = |value: Result<String, serde_json::Error>| value.map_err(|e| CliError::malformed("JSON", e));
         let write = |name: &Path, text: &str| files::replace(&self.folder.join(name), text);
         write(&config.broker.ca, &endpoint.ca)?;
         write(&config.sensors, &json(serde_json::to_string_pretty(table))?)?;
-        write(&config.command_keys, &json(serde_json::to_string_pretty(&keys))?)?;
+        write(&config.command_keys, &json(serde_json::to_string_pretty(command_keys))?)?;
         let toml = config.to_toml().map_err(|e| CliError::malformed(CONFIG_FILE, e))?;
         write(Path::new(CONFIG_FILE), &toml)?;
 
@@ -220,6 +215,7 @@ impl DeviceFiles {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use vitro_device::config::CommandKey;
     use vitro_proof::Signer;
     use vitro_proof::crypto::SoftwareSigner;
 
@@ -248,6 +244,10 @@ mod tests {
         tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
     }
 
+    fn keys(signer: &SoftwareSigner) -> CommandKeys {
+        CommandKeys { current: CommandKey { id: "key-1".into(), public_key: signer.public_key() }, next: None }
+    }
+
     #[test]
     fn a_folder_is_made_once_and_completed_again() {
         let root = tempfile::tempdir().unwrap();
@@ -257,7 +257,7 @@ mod tests {
         let table = serde_json::from_str(r#"{"version":1,"sensors":[{"name":"t","unit":"Cel","kind":"gauge"}]}"#);
         let table: SensorTable = table.unwrap();
         let signer = SoftwareSigner::from_scalar(&[3; 32]).unwrap();
-        let command_key = PublicCommandKey { id: "key-1".into(), public_key: signer.public_key() };
+        let command_keys = keys(&signer);
         let endpoint = Endpoint { host: "127.0.0.1".into(), port: 1234, ca: AMAZON_ROOTS.into(), basic_ingest: true };
         let mut ids = Vec::new();
         for round in 0..2 {
@@ -269,7 +269,7 @@ mod tests {
                 files.add_certificate(&pem, &authority).unwrap()
             });
             ids.push(certificate.facts.id);
-            files.write_config(&args(), &zone(), &"acme".parse().unwrap(), &table, &command_key, &endpoint).unwrap();
+            files.write_config(&args(), &zone(), &"acme".parse().unwrap(), &table, &command_keys, &endpoint).unwrap();
         }
         assert_eq!(ids[0], ids[1], "a second run keeps the certificate");
         let folder = DeviceFolder::open(&out).unwrap();
@@ -294,10 +294,10 @@ mod tests {
         let files = DeviceFiles::open(&root.path().join("d"), &"dev-1".parse().unwrap(), authority.facts()).unwrap();
         let table = serde_json::from_str(r#"{"version":1,"sensors":[{"name":"t","unit":"Cel","kind":"gauge"}]}"#);
         let signer = SoftwareSigner::from_scalar(&[3; 32]).unwrap();
-        let key = PublicCommandKey { id: "key-1".into(), public_key: signer.public_key() };
+        let keys = keys(&signer);
         let endpoint = Endpoint { host: "h".into(), port: 1, ca: String::new(), basic_ingest: true };
         let args = NewArgs { poll_interval: 0, ..*args() };
-        let refused = files.write_config(&args, &zone(), &"acme".parse().unwrap(), &table.unwrap(), &key, &endpoint);
+        let refused = files.write_config(&args, &zone(), &"acme".parse().unwrap(), &table.unwrap(), &keys, &endpoint);
         assert!(matches!(refused, Err(CliError::Usage(_))));
     }
 }
