@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
+use serde::Deserialize;
 use vitro_proof::{DeviceId, LocalDay, UnixMillis, ZoneName};
 
 use crate::error::CloudError;
@@ -81,14 +82,51 @@ fn utc_day(time: UnixMillis) -> String {
 /// What is stored: reason, detail, for how many it stands, and the event as it came.
 #[must_use]
 pub fn document(event: &RuleEvent, reason: &str, detail: &str, stands_for: u64) -> String {
+    format!("{}{}}}", head(reason, detail, stands_for), event.raw())
+}
+
+/// A document up to its event.
+fn head(reason: &str, detail: &str, stands_for: u64) -> String {
     // Cannot fail: a text always has a JSON form.
     let text = |value: &str| serde_json::to_string(value).unwrap_or_default();
-    format!(
-        r#"{{"reason":{},"detail":{},"stands_for":{stands_for},"event":{}}}"#,
-        text(reason),
-        text(detail),
-        event.raw()
-    )
+    format!(r#"{{"reason":{},"detail":{},"stands_for":{stands_for},"event":"#, text(reason), text(detail))
+}
+
+/// A document of the quarantine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// The reason code.
+    pub reason: String,
+    /// For people.
+    pub detail: String,
+    /// For how many refusals it stands.
+    pub stands_for: u64,
+    /// The event's JSON, byte for byte as it was refused: its id depends on it.
+    pub event: String,
+}
+
+#[derive(Deserialize)]
+struct Head {
+    reason: String,
+    detail: String,
+    stands_for: u64,
+}
+
+impl Kept {
+    /// Reads a document.
+    ///
+    /// # Errors
+    /// [`CloudError::Damaged`] if it is not one that [`document`] wrote.
+    pub fn parse(key: &str, text: &str) -> Result<Self, CloudError> {
+        let Head { reason, detail, stands_for } =
+            serde_json::from_str(text).map_err(|error| CloudError::damaged(key, error))?;
+        let event = text
+            .strip_prefix(&head(&reason, &detail, stands_for))
+            .and_then(|rest| rest.strip_suffix('}'))
+            .ok_or_else(|| CloudError::damaged(key, "it is not in the form in which it was written"))?
+            .to_owned();
+        Ok(Self { reason, detail, stands_for, event })
+    }
 }
 
 /// The quarantine bucket.
@@ -164,6 +202,13 @@ mod tests {
         assert_eq!(json["event"], serde_json::from_str::<serde_json::Value>(event.raw()).unwrap());
         let key = key(&event, "bad_signature");
         assert!(key.starts_with("quarantine/2023-11-14/bad_signature/dev-1/001700000000000-"), "{key}");
+        let kept = Kept::parse(&key, &document).unwrap();
+        assert_eq!((kept.reason.as_str(), kept.detail.as_str()), ("bad_signature", "a \"quoted\" detail"));
+        assert_eq!((kept.stands_for, kept.event.as_str()), (1, event.raw()), "byte for byte");
+        assert_eq!(RuleEvent::parse(kept.event).unwrap().id(), event.id());
+        for damaged in ["", "{}", &document.replace("\"detail\":", "\"detail\": "), &document[1..]] {
+            assert!(matches!(Kept::parse("k", damaged), Err(CloudError::Damaged { .. })), "{damaged}");
+        }
     }
 
     #[test]

@@ -15,12 +15,12 @@ use serde_json::{Value, json};
 use vitro_cloud::CloudError;
 use vitro_cloud::days::{DayStore, DynamoDays};
 use vitro_cloud::devices::{Cause, Devices, Mark, Status, StatusStore};
-use vitro_cloud::parked::{Parked, ParkedState, ParkedTable};
+use vitro_cloud::parked::{Decision, Parked, ParkedState, ParkedTable};
 use vitro_cloud::readings::{Reading, ReadingKey, Readings};
 use vitro_proof::crypto::SoftwareSigner;
 use vitro_proof::{DeviceId, Leaf, SequenceNumber, Signer, UnixMillis};
 
-use server::Server;
+use server::{Answer, Server};
 
 /// A client without retries of its own, so that every request is one that our code made.
 fn client(server: &Server) -> Client {
@@ -331,7 +331,31 @@ async fn what_is_parked_stays_as_it_is() {
     let parked = ParkedTable::new(client(&server), "t");
     parked.park(&row).await.unwrap();
     assert!(parked.park(&row).await.is_err_and(|error| error.retryable()));
-    assert_eq!(server.requests()[0]["ConditionExpression"], "attribute_not_exists(id)");
+    let request = &server.requests()[0];
+    assert_eq!(request["Key"], json!({ "reason": { "S": "late" }, "id": { "S": "1" } }));
+    assert_eq!(request["ConditionExpression"], "attribute_not_exists(id) OR #state IN (:replaying, :replayed)");
+    let mut named: Vec<&str> =
+        request["ExpressionAttributeNames"].as_object().unwrap().values().filter_map(Value::as_str).collect();
+    named.sort_unstable();
+    assert_eq!(named, ["device", "received", "state", "state"], "what an operator decided is not overwritten");
+}
+
+#[tokio::test]
+async fn a_replay_is_noted_before_and_after_and_a_drop_says_why() {
+    let done: fn() -> Answer = || Box::new(|_| (200, json!({})));
+    let server = Server::start(vec![done(), refused(json!({})), done(), refused(json!({}))]);
+    let parked = ParkedTable::new(client(&server), "t");
+    let decision = Decision { by: "arn".into(), at: UnixMillis(7), why: "noise".into() };
+    assert!(parked.begin_replay("late", "1", &decision).await.unwrap());
+    assert!(!parked.end_replay("late", "1").await.unwrap(), "it was refused again meanwhile");
+    assert!(parked.drop_row("late", "1", &decision).await.unwrap());
+    assert!(!parked.drop_row("late", "1", &decision).await.unwrap(), "it was dropped before");
+    let requests = server.requests();
+    let values = |at: usize| requests[at]["ExpressionAttributeValues"].clone();
+    assert_eq!((&values(0)[":state"]["S"], &values(0)[":by"]["S"]), (&json!("replaying"), &json!("arn")));
+    assert_eq!(requests[1]["ConditionExpression"], "#state = :replaying");
+    assert_eq!((&values(2)[":state"]["S"], &values(2)[":why"]["S"]), (&json!("dropped"), &json!("noise")));
+    assert_eq!(requests[2]["ConditionExpression"], "#state IN (:open, :replaying)");
 }
 
 fn base64(bytes: &[u8]) -> String {

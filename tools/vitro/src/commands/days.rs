@@ -5,9 +5,10 @@ use std::io::Write;
 use clap::Args;
 use serde::Serialize;
 use vitro_cloud::archive::Archive;
+use vitro_cloud::clock::{Clock, SystemClock};
 use vitro_cloud::days::{DayRow, DayState, DayStore, ObjectRef};
 use vitro_cloud::devices::Registered;
-use vitro_cloud::parked::ParkedState;
+use vitro_cloud::parked::{Decision, Entry};
 use vitro_cloud::queue::{Outbox, PublishTask};
 use vitro_cloud::summaries::SummaryDocument;
 use vitro_proof::account::Range;
@@ -56,25 +57,43 @@ pub struct RepublishArgs {
 }
 
 /// Asks for a day to be published again: one that was parked, after its cause was removed. Its parked entry becomes `replayed`; if
-/// the ledger refuses it again, there is a new one. A day that is on the ledger stays as it is.
+/// the ledger refuses it again, it is open again. A day that is on the ledger stays as it is.
 ///
 /// # Errors
 /// [`CliError::NotFound`] if nothing is known of the day; [`CliError::Refused`] if it has no account yet.
 pub async fn republish(args: &RepublishArgs, session: &Session, out: &mut dyn Write) -> Result<(), CliError> {
     let row = session.days().get(&args.thing, args.day).await?;
     let row = row.ok_or_else(|| CliError::NotFound(format!("nothing is known of {} on {}", args.thing, args.day)))?;
-    if row.account.is_none() {
-        let why = format!("{} {} is {}: there is no account to publish", args.thing, args.day, row.state);
-        return Err(CliError::Refused(why));
-    }
+    let parked = session.parked();
+    let mut replayed = Vec::new();
     if let Some(reason) = &row.parked {
+        let decision = Decision { by: session.caller().await?, at: SystemClock.now(), why: String::new() };
         let begins = format!("{}-{}-", args.day, args.thing);
-        for parked in session.parked().of_reason(reason).await? {
-            if parked.id.starts_with(&begins) && parked.device.as_ref() == Some(&args.thing) {
-                session.parked().decide(reason, &parked.id, ParkedState::Replayed).await?;
+        for Entry { parked: entry, .. } in parked.entries(Some(reason)).await? {
+            if entry.id.starts_with(&begins) && entry.device.as_ref() == Some(&args.thing) && entry.state.is_waiting() {
+                parked.begin_replay(reason, &entry.id, &decision).await?;
+                replayed.push(entry);
             }
         }
-        vitro_cloud::days::edit::<CliError>(&session.days(), &args.thing, args.day, |now| {
+    }
+    publish_again(session, &row).await?;
+    for entry in replayed {
+        parked.end_replay(&entry.reason, &entry.id).await?;
+    }
+    output::line(out, &format!("asked  {} {} ({} until now)", args.thing, args.day, row.state))
+}
+
+/// Takes a day out of its parking place and hands it to publish.
+///
+/// # Errors
+/// [`CliError::Refused`] if it has no account yet.
+pub async fn publish_again(session: &Session, row: &DayRow) -> Result<(), CliError> {
+    if row.account.is_none() {
+        let why = format!("{} {} is {}: there is no account to publish", row.thing, row.day, row.state);
+        return Err(CliError::Refused(why));
+    }
+    if row.parked.is_some() {
+        vitro_cloud::days::edit::<CliError>(&session.days(), &row.thing, row.day, |now| {
             let was = now.parked.take().is_some();
             if was {
                 now.state = DayState::Reconciled;
@@ -83,8 +102,8 @@ pub async fn republish(args: &RepublishArgs, session: &Session, out: &mut dyn Wr
         })
         .await?;
     }
-    session.publish_queue().await?.publish(&PublishTask { thing: args.thing.clone(), day: args.day }).await?;
-    output::line(out, &format!("asked  {} {} ({} until now)", args.thing, args.day, row.state))
+    session.publish_queue().await?.publish(&PublishTask { thing: row.thing.clone(), day: row.day }).await?;
+    Ok(())
 }
 
 /// A day's row as it is printed.

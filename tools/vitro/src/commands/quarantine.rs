@@ -1,10 +1,14 @@
-//! `vitro quarantine`: what was refused or parked, why, and the whole event that it came in.
+//! `vitro quarantine`: what was refused or parked, why, and the whole event that it came in; what is looked at again, and what is given up.
+
+mod origin;
+mod replay;
+mod selection;
 
 use std::io::Write;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use vitro_cloud::parked::{Parked, ParkedTable};
+use vitro_cloud::parked::{Entry, ParkedTable};
 
 use crate::error::CliError;
 use crate::instant::show_millis;
@@ -18,6 +22,10 @@ pub enum QuarantineCommand {
     List(ListArgs),
     /// Show one entry with the whole event
     Show(ShowArgs),
+    /// Put entries back into the queues that they came from: every check runs again
+    Replay(replay::ReplayArgs),
+    /// Give entries up; they stay in the list with who, when and why
+    Drop(replay::DropArgs),
 }
 
 /// Arguments of `quarantine list`.
@@ -58,11 +66,27 @@ struct Shown<'a> {
     bucket: Option<&'a str>,
     key: Option<&'a str>,
     detail: &'a str,
+    /// How often it was replayed.
+    replays: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decided: Option<Decided<'a>>,
+}
+
+/// What an operator decided last.
+#[derive(Debug, Serialize)]
+struct Decided<'a> {
+    by: &'a str,
+    at: String,
+    why: &'a str,
 }
 
 impl<'a> Shown<'a> {
-    fn of(parked: &'a Parked) -> Self {
+    fn of(entry: &'a Entry) -> Self {
+        let parked = &entry.parked;
+        let decided = entry.decision.as_ref();
         Self {
+            replays: entry.replays,
+            decided: decided.map(|made| Decided { by: &made.by, at: show_millis(made.at.0), why: &made.why }),
             reason: &parked.reason,
             id: &parked.id,
             state: parked.state.as_str(),
@@ -83,18 +107,16 @@ pub async fn run(command: &QuarantineCommand, session: &Session, out: &mut dyn W
     match command {
         QuarantineCommand::List(args) => list(args, session, out).await,
         QuarantineCommand::Show(args) => show(args, session, out).await,
+        QuarantineCommand::Replay(args) => replay::replay(args, session, out).await,
+        QuarantineCommand::Drop(args) => replay::drop_entries(args, session, out).await,
     }
 }
 
 async fn list(args: &ListArgs, session: &Session, out: &mut dyn Write) -> Result<(), CliError> {
-    let table = session.parked();
-    let mut rows = match &args.reason {
-        Some(reason) => table.of_reason(reason).await?,
-        None => table.list().await?,
-    };
-    rows.retain(|row| args.all || row.state.as_str() == "open");
-    rows.retain(|row| args.thing.is_none() || row.device.as_ref().map(|d| d.as_str()) == args.thing.as_deref());
-    rows.sort_by(|a, b| (a.received, &a.id, &a.reason).cmp(&(b.received, &b.id, &b.reason)));
+    let mut rows = session.parked().entries(args.reason.as_deref()).await?;
+    rows.retain(|row| args.all || row.parked.state.is_waiting());
+    rows.retain(|row| args.thing.is_none() || row.parked.device.as_ref().map(|d| d.as_str()) == args.thing.as_deref());
+    selection::sort(&mut rows);
     let shown: Vec<Shown<'_>> = rows.iter().map(Shown::of).collect();
     if args.json {
         return output::json(out, &shown);
@@ -111,9 +133,13 @@ async fn list(args: &ListArgs, session: &Session, out: &mut dyn Write) -> Result
 
 async fn show(args: &ShowArgs, session: &Session, out: &mut dyn Write) -> Result<(), CliError> {
     let found = find(&session.parked(), &args.id).await?;
-    let event = match &found.object {
+    let event = match &found.parked.object {
         None => None,
-        Some((bucket, key)) => Some(fetch(session, bucket, key).await?),
+        Some((bucket, key)) => {
+            let body = fetch(session, bucket, key).await?;
+            // A block's message is no JSON; where it is, is enough to say.
+            serde_json::from_slice::<serde_json::Value>(&body).ok()
+        }
     };
     if args.json {
         let mut shown = serde_json::to_value(Shown::of(&found)).map_err(|e| CliError::malformed("output", e))?;
@@ -129,6 +155,8 @@ async fn show(args: &ShowArgs, session: &Session, out: &mut dyn Write) -> Result
         ("thing", shown.thing.unwrap_or("-").to_owned()),
         ("received", shown.received.clone()),
         ("detail", shown.detail.to_owned()),
+        ("replays", shown.replays.to_string()),
+        ("decided", shown.decided.map_or("-".into(), |made| format!("{} by {} {}", made.at, made.by, made.why))),
         ("stored at", object.unwrap_or_else(|| "-".into())),
     ] {
         output::line(out, &format!("{name:<10} {}", printable(&value)))?;
@@ -140,33 +168,30 @@ async fn show(args: &ShowArgs, session: &Session, out: &mut dyn Write) -> Result
 }
 
 /// One entry by `id` or `reason/id`.
-async fn find(table: &ParkedTable, id: &str) -> Result<Parked, CliError> {
-    let (rows, wanted) = match id.split_once('/') {
-        Some((reason, id)) => (table.of_reason(reason).await?, id),
-        None => (table.list().await?, id),
-    };
-    let mut found: Vec<Parked> = rows.into_iter().filter(|row| row.id == wanted).collect();
+async fn find(table: &ParkedTable, id: &str) -> Result<Entry, CliError> {
+    let not_there = || CliError::NotFound(format!("nothing is parked under {id}"));
+    if let Some((reason, id)) = id.split_once('/') {
+        return table.entry(reason, id).await?.ok_or_else(not_there);
+    }
+    let mut found: Vec<Entry> = table.entries(None).await?.into_iter().filter(|row| row.parked.id == id).collect();
     match (found.pop(), found.is_empty()) {
         (Some(row), true) => Ok(row),
-        (None, _) => Err(CliError::NotFound(format!("nothing is parked under {id}"))),
-        (Some(_), false) => Err(CliError::Usage(format!("several reasons have {wanted}: name it as reason/id"))),
+        (None, _) => Err(not_there()),
+        (Some(_), false) => Err(CliError::Usage(format!("several reasons have {id}: name it as reason/id"))),
     }
 }
 
-async fn fetch(session: &Session, bucket: &str, key: &str) -> Result<serde_json::Value, CliError> {
+async fn fetch(session: &Session, bucket: &str, key: &str) -> Result<Vec<u8>, CliError> {
     let found = vitro_cloud::aws::s3(&session.aws).get_object().bucket(bucket).key(key).send().await;
-    let body = match found {
-        Ok(found) => found.body.collect().await.map_err(|e| CliError::malformed(key, e))?.into_bytes(),
-        Err(error) => {
-            return Err(match CliError::aws("GetObject", &error) {
-                error if error.aws_code() == Some("NoSuchKey") => {
-                    CliError::NotFound(format!("s3://{bucket}/{key} is not there any more: the quarantine expires"))
-                }
-                error => error,
-            });
-        }
-    };
-    serde_json::from_slice(&body).map_err(|e| CliError::malformed(key, e))
+    match found {
+        Ok(found) => Ok(found.body.collect().await.map_err(|e| CliError::malformed(key, e))?.to_vec()),
+        Err(error) => Err(match CliError::aws("GetObject", &error) {
+            error if error.aws_code() == Some("NoSuchKey") => {
+                CliError::NotFound(format!("s3://{bucket}/{key} is not there any more: the quarantine expires"))
+            }
+            error => error,
+        }),
+    }
 }
 
 /// What strangers sent is never printed raw: control characters could drive the terminal.
