@@ -181,11 +181,12 @@ def test_used_numbers_and_closed_days(installation: Installation, device: Device
     second, fresh = attack.equivocation(sent[1], device.key), device.envelope(6)
     with observe.held_back(installation, "telemetry"):
         device.send([sent[0], second, sent[5], fresh])
-    told = refused(installation, device.thing, 2)
-    assert sorted(reason for reason, _ in told) == ["equivocation", "late"]
-    for reason, event in told:
-        assert event == device.event(second if reason == "equivocation" else sent[5], event["received"])
-    wait.until("the replay to be counted", lambda: installation.metric("Duplicates") == duplicates + 1, SECONDS, 0.2)
+    told = refused(installation, device.thing, 1)
+    assert [(reason, event) for reason, event in told] == [
+        ("equivocation", device.event(second, told[0][1]["received"]))
+    ]
+    # Of what the time series has forgotten, the archive still tells that it is the same.
+    wait.until("the replays to be counted", lambda: installation.metric("Duplicates") == duplicates + 2, SECONDS, 0.2)
     stored = {at: [data] for at, data in enumerate(sent[:5])} | {6: [fresh]}
     wait.until("the new one", lambda: observe.readings(installation, device.thing) == stored, SECONDS, 0.2)
 

@@ -45,17 +45,19 @@ def test_the_whole_way_with_every_policy_enforced(
 ) -> None:
     installation, day, agreement = auth_installation, yesterday(), unique("agreement")
     sites = [whole_day.site(registrar, unique(stem), day, "roles") for stem in ("first", "second")]
-    silent = registrar.device(unique("silent"))
+    silent, cloned = registrar.device(unique("silent")), registrar.device(unique("cloned"))
     dead = {queue: installation.waiting(queue) for queue in DEAD}
     things = [site.thing for site in sites]
-    parties.register(*things, silent.thing)
+    parties.register(*things, silent.thing, cloned.thing)
     parties.agree(agreement, [f"point-{thing}" for thing in things], day, "0.25")
 
     # ingest: stored, refused, evidence. reconcile and summarize: compared, asked for, told.
     running = [whole_day.replay(sites[0], day), whole_day.replay(sites[1], day, "--lose", "5-7")]
     sent, _, _ = silent.day(day, 3, "roles")
-    second = attack.equivocation(sent[0], silent.key)
-    silent.send([*sent, attack.forged(sent[0]), second])
+    silent.send([*sent, attack.forged(sent[0])])
+    theirs, _, _ = cloned.day(day, 3, "roles")
+    second = attack.equivocation(theirs[0], cloned.key)
+    cloned.send([*theirs, second])
     for site, process in zip(sites, running, strict=True):
         process.communicate(timeout=whole_day.SECONDS + 10)
         assert process.returncode == 0, (site.device.folder / "agent.log").read_text() + "\n".join(
@@ -65,7 +67,9 @@ def test_the_whole_way_with_every_policy_enforced(
     assert [row["outcome"] for row in rows] == ["matched", "backfilled"]
     told = wait.until("the forgery to be kept", lambda: observe.refusals(installation, silent.thing), 60, 0.5)
     assert [reason for reason, _ in told] == ["bad_signature"]
-    wait.until("the evidence", lambda: second in observe.readings(installation, silent.thing).get(0, []), 60, 0.5)
+    wait.until("the evidence", lambda: second in observe.readings(installation, cloned.thing).get(0, []), 60, 0.5)
+    status = lambda: observe.row(installation, "devices", device=cloned.thing).get("status")  # noqa: E731
+    wait.until("its suspension", lambda: status() == "suspended", 60, 0.5)
 
     # reconcile: a block that is refused, and one that waits in the archive for the one before it.
     silent.send([b"garbage"], "block")

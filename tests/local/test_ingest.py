@@ -113,11 +113,13 @@ def test_each_message_gets_its_own_verdict(meter: Meter, unique: Callable[[str],
         "bad_signature": attack.forged(meter.message(7)),
         "altered_copy": attack.flipped(good[2]),
         "other_device": attack.other_device(good[1], "another", meter.key),
-        "equivocation": attack.equivocation(good[0], meter.key),
         "trailing_bytes": good[0] + b"\0",
         "not_an_envelope": b"{}",
+        "equivocation": attack.equivocation(good[0], meter.key),
     }
-    meter.publish(*expected.values(), good[0], attack.nonsense(meter.thing, 5, meter.key))
+    # The equivocation comes last: it suspends the device.
+    others = list(expected.values())
+    meter.publish(*others[:-1], good[0], attack.nonsense(meter.thing, 5, meter.key), others[-1])
     wait.until("the verdicts", lambda: meter.parked().keys() == expected.keys(), SECONDS)
     items = meter.stored(7)
     assert len(items) == 7, "five, the nonsense, and the evidence; no copy of the replay"

@@ -122,6 +122,8 @@ def _run(installation: Installation, plan: Plan, report: Report) -> None:
     for device in DEVICES:
         report.devices.append(night.facts(device, told.get(device.thing), money, statement))
     night.totals()
+    say("9. The attacker signs a second envelope under a used number: the device is suspended")
+    attacker.cloned_key()
     _picture(installation, report)
 
 

@@ -34,7 +34,7 @@ class Attacker:
         self.original = observe.outbox(fleet.folder_of(self.stolen))[self.used]
 
     def refused(self) -> None:
-        """What must be refused, and what is kept as evidence."""
+        """What must be refused."""
         folder = self.fleet.folder_of(self.stolen)
         key = Key.from_pem(folder / "key.pem")
         victim = self.cloned.thing
@@ -42,6 +42,10 @@ class Attacker:
         self._refused("one flipped byte", "altered_copy", attack.flipped(self.original))
         self._refused("another device's name", "other_device", attack.other_device(self.original, victim, key))
         self._replayed(self.original)
+
+    def cloned_key(self) -> None:
+        """What is kept as evidence, and suspends the device: so it comes last."""
+        key = Key.from_pem(self.fleet.folder_of(self.stolen) / "key.pem")
         self._equivocated(attack.equivocation(self.original, key))
 
     def nonsense(self) -> None:
@@ -100,8 +104,14 @@ class Attacker:
             if item["number"] == self.used
         ]
         self.report.expect("equivocation: both envelopes are kept", True, self.original in held and sent in held)
-        kept = f"readings {self.stolen.thing}/{self.used}, both"
+        status = self._wait("the device to be suspended", self._suspended)
+        self.report.expect("equivocation: the device is suspended for it", "equivocation", status["cause"])
+        kept = f"readings {self.stolen.thing}/{self.used}, both; the device is suspended"
         self._tell("a second envelope under a used number", "equivocation", str(row["reason"]), kept)
+
+    def _suspended(self) -> dict[str, Any] | None:
+        entry = observe.entry(self.installation, self.stolen.thing)
+        return entry if entry["status"] == "suspended" else None
 
     def _parked(self, sent: bytes) -> dict[str, object] | None:
         for row in observe.parked(self.installation):

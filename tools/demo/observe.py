@@ -61,6 +61,14 @@ def stored_count(installation: Installation, thing: str) -> int:
     return sum(page["Count"] for page in pages)
 
 
+def entry(installation: Installation, thing: str) -> dict[str, Any]:
+    """A device's entry in the registry."""
+    found = installation.client("dynamodb").get_item(
+        TableName=installation.name("devices"), Key={"device": {"S": thing}}, ConsistentRead=True
+    )
+    return _item(found["Item"])
+
+
 def parked(installation: Installation) -> list[dict[str, Any]]:
     """Every parked row."""
     pages = (

@@ -18,8 +18,14 @@ pub struct Config {
     pub parked_table: String,
     /// The quarantine bucket.
     pub quarantine_bucket: String,
+    /// The archive bucket.
+    pub archive_bucket: String,
+    /// The queue of devices whose status has changed.
+    pub status_queue_url: String,
     /// How many days readings stay in the time series.
     pub hot_days: u16,
+    /// So many signatures that fail in a row under a device's own certificate suspend it.
+    pub failures_to_suspend: usize,
 }
 
 impl Config {
@@ -35,7 +41,10 @@ impl Config {
             days_table: env.required("VITRO_DAYS_TABLE")?,
             parked_table: env.required("VITRO_PARKED_TABLE")?,
             quarantine_bucket: env.required("VITRO_QUARANTINE_BUCKET")?,
+            archive_bucket: env.required("VITRO_ARCHIVE_BUCKET")?,
+            status_queue_url: env.required("VITRO_STATUS_QUEUE_URL")?,
             hot_days: env.parsed("VITRO_HOT_DAYS", 90)?,
+            failures_to_suspend: env.parsed("VITRO_FAILURES_TO_SUSPEND", 10)?,
         })
     }
 }
@@ -54,9 +63,12 @@ mod tests {
             ("VITRO_DAYS_TABLE", "y"),
             ("VITRO_PARKED_TABLE", "p"),
             ("VITRO_QUARANTINE_BUCKET", "q"),
+            ("VITRO_STATUS_QUEUE_URL", "u"),
+            ("VITRO_ARCHIVE_BUCKET", "a"),
         ];
         let config = Config::read(&Environment::of(&all)).unwrap();
         assert_eq!((config.stack.to_string().as_str(), config.hot_days), ("vitro-acme-dev", 90));
+        assert_eq!(config.failures_to_suspend, 10);
         for missing in all {
             let rest: Vec<_> = all.into_iter().filter(|pair| *pair != missing).collect();
             let error = Config::read(&Environment::of(&rest)).unwrap_err();

@@ -56,6 +56,19 @@ fn equivocation(known: &Known) -> Verdict {
     Verdict::Refuse(Refusal::Equivocation { known: known.leaf })
 }
 
+/// When two envelopes under one number had both been received, if this delivery shows them. A delivery that comes again shows them as it
+/// did, even if it is now taken for the first of the two; a replay by another delivery shows nothing new.
+#[must_use]
+pub fn both_received(verdict: &Verdict, leaf: Leaf, received: UnixMillis, known: &[Known]) -> Option<UnixMillis> {
+    let shows = match verdict {
+        Verdict::Again => true,
+        Verdict::Refuse(refusal) => refusal.contradicts().is_some(),
+        Verdict::Store | Verdict::Duplicate => false,
+    };
+    let others = known.iter().filter(|known| shows && known.leaf != leaf);
+    others.map(|known| known.received.max(received)).max()
+}
+
 /// What a signature that does not verify is: nonsense, or a known envelope's with other bytes.
 #[must_use]
 pub fn forged(signature: &Signature, known: &[Known]) -> Refusal {
@@ -169,6 +182,22 @@ mod tests {
         assert_eq!(decide(2, 30, false, &[known(1, 10), known(2, 20)]), Verdict::Duplicate, "a replay of it");
         assert_eq!(decide(1, 10, false, &[known(1, 10), known(2, 20)]), Verdict::Again, "the first stays the first");
         assert_eq!(decide(3, 5, false, &[known(1, 10), known(2, 20)]), second_to(1));
+    }
+
+    #[test]
+    fn an_equivocation_is_shown_by_either_delivery_and_by_no_replay() {
+        let show = |leaf: u8, received: i64, known: &[Known]| {
+            let verdict = decide(leaf, received, false, known);
+            both_received(&verdict, Leaf([leaf; 32]), UnixMillis(received), known).map(|at| at.0)
+        };
+        assert_eq!(show(1, 10, &[]), None);
+        assert_eq!(show(1, 10, &[known(1, 10)]), None);
+        assert_eq!(show(2, 20, &[known(1, 10)]), Some(20));
+        assert_eq!(show(2, 20, &[known(1, 10), known(2, 20)]), Some(20), "its delivery was cut short");
+        // One that was received first and looked at second: the same, before and after it was stored.
+        assert_eq!(show(1, 10, &[known(2, 20)]), Some(20));
+        assert_eq!(show(1, 10, &[known(1, 10), known(2, 20)]), Some(20));
+        assert_eq!(show(2, 99, &[known(1, 10), known(2, 20)]), None, "a replay");
     }
 
     #[test]

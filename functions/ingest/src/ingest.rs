@@ -25,18 +25,32 @@ use crate::plan::{Admitted, Keep, Opened, Plan, Refused, Sign, Storing};
 use crate::registry::{FRESH, MAX_AGE, Registry};
 use crate::results::{Done, Results, log_redelivered};
 use crate::store::Store;
+use crate::times::{self, Times};
 
 /// Writes of refusals in flight at once.
 const PARALLEL: usize = 8;
 
 /// Takes batches in. Remembers the registry and what it has stored between them.
 pub struct Ingest<S, C> {
-    store: S,
+    pub(crate) store: S,
     clock: C,
     stack: StackName,
     hot_days: u16,
-    registry: Registry,
+    pub(crate) failures_to_suspend: usize,
+    pub(crate) registry: Registry,
     cap: RefCell<QuarantineCap>,
+}
+
+/// Numbers of closed days under which the time series holds nothing: it may have forgotten them.
+fn forgotten(admitted: &[Admitted<'_>], lookups: &Lookups) -> BTreeMap<DeviceId, BTreeSet<u64>> {
+    let mut numbers: BTreeMap<DeviceId, BTreeSet<u64>> = BTreeMap::new();
+    for Admitted { opened, registered, .. } in admitted {
+        let number = opened.number();
+        if registered.device.is_closed(number) && lookups.at(&opened.device, number).is_ok_and(<[Known]>::is_empty) {
+            numbers.entry(opened.device.clone()).or_default().insert(number.0);
+        }
+    }
+    numbers
 }
 
 impl<S: Store, C: Clock> Ingest<S, C> {
@@ -48,6 +62,7 @@ impl<S: Store, C: Clock> Ingest<S, C> {
             clock,
             stack: config.stack.clone(),
             hot_days: config.hot_days,
+            failures_to_suspend: config.failures_to_suspend,
             registry: Registry::default(),
             cap: RefCell::default(),
         }
@@ -97,6 +112,7 @@ impl<S: Store, C: Clock> Ingest<S, C> {
         let (mut admitted, forged) = self.admit(opened, &mut plan, results).await;
         let mut lookups = Lookups::of(&self.store, &self.wanted(&admitted, &forged)).await;
         self.refresh_closed(&mut admitted, &lookups).await;
+        lookups.add_archived(&self.store, &forgotten(&admitted, &lookups)).await;
         // In one order, whatever the batch's: of two envelopes under one number the first received comes first.
         admitted.sort_by(|a, b| {
             let key = |m: &Admitted<'_>| (m.opened.number(), m.opened.event.received, m.leaf);
@@ -109,11 +125,16 @@ impl<S: Store, C: Clock> Ingest<S, C> {
             match lookups.at(&message.device, message.number()) {
                 Ok(known) => {
                     let refusal = decide::forged(message.envelope.signature(), known);
+                    // In a flood nobody looks whether it is an altered copy, and then the device is not to blame.
+                    if refusal == Refusal::BadSignature && self.is_looked_up(&message) {
+                        plan.charge(&message.device, message.index).failures.insert(message.event.id());
+                    }
                     plan.refused.push(Refused::stranger(message.index, message.event, refusal));
                 }
                 Err(error) => results.fail(message.index, error),
             }
         }
+        plan.date_charges(events);
         plan
     }
 
@@ -167,17 +188,20 @@ impl<S: Store, C: Clock> Ingest<S, C> {
 
     /// The numbers to look up. A flood of bad signatures is not looked up for ever.
     fn wanted(&self, admitted: &[Admitted<'_>], forged: &[Opened<'_>]) -> BTreeMap<DeviceId, BTreeSet<u64>> {
-        let cap = self.cap.borrow();
         let old = admitted
             .iter()
             .map(|message| &message.opened)
             .filter(|message| self.registry.must_look_up(&message.device, message.number(), message.event.received));
-        let altered = forged.iter().filter(|message| cap.is_open(&message.event.thing, Refusal::BadSignature.reason()));
+        let altered = forged.iter().filter(|message| self.is_looked_up(message));
         let mut wanted: BTreeMap<DeviceId, BTreeSet<u64>> = BTreeMap::new();
         for message in old.chain(altered) {
             wanted.entry(message.device.clone()).or_default().insert(message.number().0);
         }
         wanted
+    }
+
+    fn is_looked_up(&self, forged: &Opened<'_>) -> bool {
+        self.cap.borrow().is_open(&forged.event.thing, Refusal::BadSignature.reason())
     }
 
     /// Whether an old number that nobody knows is late depends on which days are closed, and that may be news.
@@ -219,6 +243,9 @@ impl<S: Store, C: Clock> Ingest<S, C> {
             self.registry.stored(&opened.device, number);
         }
         let verdict = decide::number(leaf, received, closed, known);
+        if let Some(both) = decide::both_received(&verdict, leaf, received, known) {
+            plan.charge(&opened.device, index).equivocations.push((number, both));
+        }
         let signature = *opened.envelope.signature();
         let this = Known { leaf, signature, received, pending: Some(index) };
         if let Verdict::Refuse(refusal) = verdict {
@@ -259,13 +286,21 @@ impl<S: Store, C: Clock> Ingest<S, C> {
         let (time, faults) =
             summary::inspect(envelope.header().content, envelope.payload(), &device.id, device.sensor_table()?);
         let day = self.registry.day_of(registered, decide::instant_of(time, received, self.hot_days))?;
+        let spread = time.map(|time| Times { oldest: time, newest: time });
+        let mark = self.registry.mark(&device.id);
+        let clock = times::faults(spread, opened.number(), received, device.enrolled_at, mark.as_ref());
         let reading = Reading {
             device: device.id.clone(),
             key: ReadingKey::new(opened.number(), &leaf),
             envelope: envelope.bytes().to_vec(),
             time,
             received,
-            flags: faults.iter().map(|fault| fault.reason().to_owned()).collect(),
+            flags: faults
+                .iter()
+                .map(Reason::reason)
+                .chain(clock.iter().map(Reason::reason))
+                .map(str::to_owned)
+                .collect(),
             expires: Some(decide::expires(received, self.hot_days)),
         };
         Ok((reading, day))
@@ -291,7 +326,7 @@ impl<S: Store, C: Clock> Ingest<S, C> {
     }
 
     async fn carry_out(&self, plan: Plan<'_>, results: &mut Results) {
-        let Plan { refused, storing, mut signs } = plan;
+        let Plan { refused, storing, mut signs, charges } = plan;
         let storing = self.note_days(storing, results).await;
         let (readings, indices): (Vec<Reading>, Vec<(usize, Sign)>) =
             storing.into_iter().map(|s| (s.index, Sign::of(&s), s.reading)).map(|(i, sign, r)| (r, (i, sign))).unzip();
@@ -325,6 +360,7 @@ impl<S: Store, C: Clock> Ingest<S, C> {
             }
         }
         self.move_marks(signs, results).await;
+        self.act_on(charges, results).await;
     }
 
     /// Keeps a refused message: the bytes first, then the row that points to them, evidence last.

@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use vitro_cloud::CloudError;
 use vitro_cloud::readings::Reading;
-use vitro_proof::{DeviceId, SequenceNumber};
+use vitro_proof::{DeviceId, SequenceNumber, UnixMillis};
 
 use crate::decide::Known;
 use crate::store::Store;
@@ -66,6 +66,29 @@ impl Lookups {
             }
         }
         Ok(self.found.get(device).and_then(|numbers| numbers.get(&number.0)).map_or(&[], Vec::as_slice))
+    }
+
+    /// Looks up in the archive of closed days, too.
+    pub(crate) async fn add_archived(&mut self, store: &impl Store, wanted: &BTreeMap<DeviceId, BTreeSet<u64>>) {
+        for (device, numbers) in wanted {
+            match store.archived(device, numbers).await {
+                Ok(found) => {
+                    for (number, envelopes) in found {
+                        for (leaf, signature) in envelopes {
+                            // When it was received is not archived: long before anything that comes now.
+                            let received = UnixMillis(i64::MIN);
+                            let known = Known { leaf, signature, received, pending: None };
+                            self.note(device, SequenceNumber(number), known);
+                        }
+                    }
+                }
+                Err(error) => {
+                    let error = Rc::new(error);
+                    let failed = self.failed.entry(device.clone()).or_default();
+                    failed.extend(numbers.iter().map(|number| (*number, *number, Rc::clone(&error))));
+                }
+            }
+        }
     }
 
     /// Notes an envelope of this batch as known.

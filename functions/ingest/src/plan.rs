@@ -1,5 +1,6 @@
 //! What was decided of a batch, on its way to be carried out.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use vitro_cloud::admission::Refusal;
@@ -7,6 +8,8 @@ use vitro_cloud::devices::Registered;
 use vitro_cloud::readings::Reading;
 use vitro_cloud::rule_event::RuleEvent;
 use vitro_proof::{DeviceId, Envelope, Leaf, LocalDay, SequenceNumber, UnixMillis};
+
+use crate::evidence::Evidence;
 
 /// A message whose form is right.
 pub(crate) struct Opened<'e> {
@@ -71,6 +74,32 @@ pub(crate) struct Plan<'e> {
     pub(crate) refused: Vec<Refused<'e>>,
     pub(crate) storing: Vec<Storing>,
     pub(crate) signs: Vec<Sign>,
+    /// What it shows against devices.
+    pub(crate) charges: BTreeMap<DeviceId, Charge>,
+}
+
+/// What a batch shows against a device, and the messages that show it: they come again if it cannot be acted upon.
+#[derive(Default)]
+pub(crate) struct Charge {
+    pub(crate) evidence: Evidence,
+    pub(crate) indices: Vec<usize>,
+}
+
+impl Plan<'_> {
+    /// What is shown against a device, by the message of this place in the batch.
+    pub(crate) fn charge(&mut self, device: &DeviceId, index: usize) -> &mut Evidence {
+        let charge = self.charges.entry(device.clone()).or_default();
+        charge.indices.push(index);
+        &mut charge.evidence
+    }
+
+    /// Notes how far the batch goes with the devices that something is shown against.
+    pub(crate) fn date_charges(&mut self, events: &[(usize, RuleEvent)]) {
+        for (device, charge) in &mut self.charges {
+            let of_device = events.iter().filter(|(_, event)| event.thing == device.as_str());
+            of_device.for_each(|(_, event)| charge.evidence.see(event.received));
+        }
+    }
 }
 
 impl<'e> Refused<'e> {

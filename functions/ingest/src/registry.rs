@@ -85,6 +85,11 @@ impl Registry {
         self.entries.borrow().contains_key(id) && !self.is_younger(id, age, now)
     }
 
+    /// The entry is read again before the device's next message; what this instance learnt of it is lost.
+    pub(crate) fn forget(&self, id: &DeviceId) {
+        self.entries.borrow_mut().remove(id);
+    }
+
     pub(crate) fn get(&self, id: &DeviceId) -> Option<Rc<Registered>> {
         self.entries.borrow().get(id).map(|entry| Rc::clone(&entry.registered))
     }

@@ -4,4 +4,5 @@ mod crash;
 mod failing;
 mod memory;
 mod mixed;
-mod world;
+mod suspension;
+pub(crate) mod world;

@@ -101,6 +101,9 @@ impl Ports {
 
     pub(crate) async fn refuse(&self, event: &RuleEvent, refusal: &Refusal) -> Result<Taken, CloudError> {
         self.refusals.refuse(event, refusal).await?;
+        if matches!(refusal, Refusal::Block(BlockFault::Fork)) {
+            self.charge_fork(event).await?;
+        }
         let reason = refusal.reason();
         self.with_metrics(|metrics| metrics.count_reason("Refused", reason, 1));
         tracing::warn!(thing = %event.thing, topic = %event.topic, reason, detail = %refusal, "refused");

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod command_id;
+mod evidence;
 mod follow_up;
 pub mod handler;
 pub mod intake;

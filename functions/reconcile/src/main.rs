@@ -8,7 +8,8 @@ use vitro_cloud::aws;
 use vitro_cloud::batch::SqsEvent;
 use vitro_cloud::chain::DynamoChains;
 use vitro_cloud::clock::SystemClock;
-use vitro_cloud::commands::{IotCommands, SecretKey, iot_client};
+use vitro_cloud::command_key::KmsKey;
+use vitro_cloud::commands::{IotDelivery, SignedCommands, iot_client};
 use vitro_cloud::config::Environment;
 use vitro_cloud::days::DynamoDays;
 use vitro_cloud::devices::Devices;
@@ -46,22 +47,24 @@ async fn ports() -> Result<Ports, Error> {
     let s3 = aws::s3(&config);
     let devices_table = env.required("VITRO_DEVICES_TABLE")?;
     let chains = DynamoChains::new(dynamo.clone(), &devices_table);
-    let secrets = aws_sdk_secretsmanager::Client::new(&config);
-    let key = SecretKey::new(secrets, env.required("VITRO_COMMAND_KEY_SECRET")?, SystemClock);
+    let key = KmsKey::new(aws_sdk_kms::Client::new(&config), env.required("VITRO_COMMAND_KEY")?, SystemClock);
     let iot = iot_client(&config, env.optional("VITRO_IOT_ENDPOINT").as_deref());
+    let delivery = IotDelivery::new(iot, stack.customer().clone());
     let urls = QueueUrls {
         summarize: Some(env.required("VITRO_SUMMARIZE_QUEUE_URL")?),
         publish: Some(env.required("VITRO_PUBLISH_QUEUE_URL")?),
+        status: Some(env.required("VITRO_STATUS_QUEUE_URL")?),
         ..QueueUrls::default()
     };
     Ok(Ports {
-        devices: Box::new(Devices::new(dynamo.clone(), devices_table)),
+        devices: Box::new(Devices::new(dynamo.clone(), &devices_table)),
+        status: Box::new(Devices::new(dynamo.clone(), devices_table)),
         readings: Box::new(Readings::new(dynamo.clone(), env.required("VITRO_READINGS_TABLE")?)),
         days: Box::new(DynamoDays::new(dynamo.clone(), env.required("VITRO_DAYS_TABLE")?)),
         chains: Box::new(chains.clone()),
         archive: Box::new(S3Archive::new(s3.clone(), env.required("VITRO_ARCHIVE_BUCKET")?)),
         outbox: Box::new(SqsOutbox::new(aws_sdk_sqs::Client::new(&config), urls)),
-        commands: Box::new(IotCommands::new(iot, stack.customer().clone(), key, chains, SystemClock)),
+        commands: Box::new(SignedCommands::new(key, chains, delivery, SystemClock)),
         refusals: Box::new(AwsRefusals::new(
             Quarantine::new(s3, env.required("VITRO_QUARANTINE_BUCKET")?),
             ParkedTable::new(dynamo, env.required("VITRO_PARKED_TABLE")?),

@@ -6,6 +6,7 @@ use vitro_cloud::archive::Archive;
 use vitro_cloud::chain::ChainStore;
 use vitro_cloud::commands::Commands;
 use vitro_cloud::days::{DayStore, ObjectRef};
+use vitro_cloud::devices::StatusStore;
 use vitro_cloud::metrics::Metrics;
 use vitro_cloud::queue::Outbox;
 use vitro_cloud::sources::{DeviceSource, ReadingSource};
@@ -18,6 +19,8 @@ use crate::refusal::Refusals;
 pub struct Ports {
     /// The registry.
     pub devices: Box<dyn DeviceSource>,
+    /// The registry, as far as the devices' status goes.
+    pub status: Box<dyn StatusStore>,
     /// The time series.
     pub readings: Box<dyn ReadingSource>,
     /// The days.

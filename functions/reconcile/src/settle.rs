@@ -153,6 +153,7 @@ impl Ports {
         }
         if !raw.equivocal.is_empty() {
             self.archive.put(&equivocal_key(&task.thing, task.day), raw.equivocal, CBOR_SEQUENCE).await?;
+            self.charge_equivocal(&task.thing, &readings).await?;
         }
         let raw: ObjectRef = self.archive.put(&raw_key(&task.thing, task.day), raw.envelopes, CBOR_SEQUENCE).await?;
 

@@ -5,8 +5,9 @@ mod support;
 
 use support::{Cloud, Message, Site, block_event, day, device, event, signer, thing};
 use vitro_cloud::chain::ChainStore;
-use vitro_cloud::devices::{Device, Status};
+use vitro_cloud::devices::{Cause, Device, Status};
 use vitro_cloud::rule_event::{NewRuleEvent, RuleEvent};
+use vitro_cloud::sources::DeviceSource;
 use vitro_proof::command::{Outcome as Done, Reply, status};
 use vitro_proof::crypto::SoftwareSigner;
 use vitro_proof::envelope::seal;
@@ -70,6 +71,11 @@ async fn the_chain_never_forks() {
     let first = one.live(0, 5);
     assert_eq!(take(&cloud, &first).await, Taken::Accepted);
     assert_eq!(take(&cloud, &other.live(0, 6)).await, Taken::Refused("fork"));
+    // It is signed with the device's key: somebody has a copy of that.
+    let device = cloud.devices.device(&thing()).await.unwrap().unwrap();
+    assert_eq!((device.status, device.cause), (Status::Suspended, Some(Cause::Equivocation)));
+    assert_eq!((device.last_good, cloud.outbox.take().status.len()), (None, 1));
+    // What was received by then is looked at as before.
     assert_eq!(take(&cloud, &other.live(1, 6)).await, Taken::Refused("broken_chain"));
     assert_eq!(take(&cloud, &one.live(1, 5)).await, Taken::Accepted);
     // Of waiting blocks, too, the first under its number stays ...

@@ -6,11 +6,13 @@ mod support;
 use proptest::prelude::*;
 use support::{ATTEMPTS, Cloud, Message, Site, block_event, day, reading, thing};
 use vitro_cloud::days::{DayRow, DayState};
+use vitro_cloud::devices::{Cause, Status};
 use vitro_cloud::queue::{DayTask, DeadlineTask, SummarizeTask};
+use vitro_cloud::sources::DeviceSource;
 use vitro_cloud::summaries::SummaryDocument;
 use vitro_proof::command::Action;
 use vitro_proof::reconcile::Outcome;
-use vitro_proof::{DayBounds, Envelope, Hash, UnixMillis, merkle};
+use vitro_proof::{DayBounds, Envelope, Hash, SequenceNumber, UnixMillis, merkle};
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
@@ -103,6 +105,11 @@ async fn a_second_envelope_under_a_number_breaks_no_day() {
         let envelopes: Vec<u8> = site.envelopes.values().flatten().copied().collect();
         assert_eq!(raw(&cloud, 0), envelopes);
         assert_eq!(cloud.archive.newest()["raw/dev-1/2026-01-01.equivocal.cbor"], other, "the evidence stays");
+        let device = cloud.devices.device(&thing()).await.unwrap().unwrap();
+        assert_eq!((device.status, device.cause), (Status::Suspended, Some(Cause::Equivocation)));
+        assert_eq!(device.last_good, Some(SequenceNumber(8)), "the number before the equivocal one");
+        let second = if stranger_came_first { 1000 } else { 5000 };
+        assert_eq!(device.suspended_at, Some(UnixMillis(second)), "when the second was received");
     }
 }
 

@@ -89,7 +89,10 @@ pub fn open(bytes: &[u8], kind: Kind) -> Result<Envelope<'_>, Refusal> {
     if envelope.header().kind == kind { Ok(envelope) } else { Err(EnvelopeFault::WrongKind.into()) }
 }
 
-/// Checks that topic, envelope and connection name one registered, active device.
+/// Checks that topic, envelope and connection name one registered device, and that it was active when the message was received.
+///
+/// A suspension holds from its instant on. The received time is AWS IoT's word: it is the one thing that whoever holds a cloned key
+/// cannot choose, and it is the same whenever the message is looked at, so a delivery that comes again ends as the first one did.
 ///
 /// # Errors
 /// A [`Refusal`] of identity or status.
@@ -106,10 +109,12 @@ pub fn identify<'d>(event: &RuleEvent, header: &Header, device: Option<&'d Devic
     let Some(principal) = event.principal.as_deref().filter(|id| device.certificate_ids.contains(*id)) else {
         return Err(Refusal::OtherCertificate);
     };
+    let is_before = device.suspended_at.is_some_and(|at| event.received <= at);
     match device.status {
         // It came back with another certificate: by the revoked one, nobody is believed.
         Status::Active if device.revoked_certificates.contains(principal) => Err(Refusal::OtherCertificate),
         Status::Active => Ok(device),
+        Status::Suspended | Status::Retired if is_before => Ok(device),
         Status::Suspended => Err(Refusal::DeviceSuspended),
         Status::Retired => Err(Refusal::DeviceRetired),
     }
@@ -127,7 +132,7 @@ pub fn verify(envelope: &Envelope<'_>, key: &dyn Verify) -> Result<Leaf, Refusal
 mod tests {
     use vitro_proof::crypto::{AwsLcKey, SoftwareSigner};
     use vitro_proof::envelope::seal;
-    use vitro_proof::{ContentType, Signer};
+    use vitro_proof::{ContentType, Signer, UnixMillis};
 
     use super::*;
     use crate::devices::tests::device;
@@ -170,7 +175,12 @@ mod tests {
             assert_eq!(of(&event("dev-1", client, principal), "dev-1", Some(&device)), Err(reason));
         }
         for (status, reason) in [(Status::Suspended, "device_suspended"), (Status::Retired, "device_retired")] {
-            assert_eq!(of(&good, "dev-1", Some(&Device { status, ..device.clone() })), Err(reason));
+            let halted = Device { status, ..device.clone() };
+            assert_eq!(of(&good, "dev-1", Some(&halted)), Err(reason));
+            for (at, expected) in [(-1, Err(reason)), (0, Ok(device.id.clone())), (1, Ok(device.id.clone()))] {
+                let since = Device { suspended_at: Some(UnixMillis(at)), ..halted.clone() };
+                assert_eq!(of(&good, "dev-1", Some(&since)), expected, "received at 0, {status:?} since {at}");
+            }
         }
     }
 

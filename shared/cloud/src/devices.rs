@@ -4,6 +4,7 @@
 //! what only grows (mark, `closed_through`) never goes back.
 
 mod entry;
+mod rules;
 mod standing;
 mod status;
 mod table;
@@ -16,6 +17,7 @@ use vitro_proof::{
 };
 
 pub(crate) use entry::write as write_entry;
+pub use rules::suspend_by_rule;
 pub use standing::{Cause, Connection, Exchanged, StatusChange, Suspension};
 pub use status::StatusStore;
 pub use table::{Devices, Registered};

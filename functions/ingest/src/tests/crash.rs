@@ -1,7 +1,7 @@
 //! A kill at any write and a delivery again change no number at the end.
 
 use proptest::prelude::*;
-use vitro_cloud::devices::Mark;
+use vitro_cloud::devices::{Device, Mark, Status};
 use vitro_proof::UnixMillis;
 
 use super::memory::{Kept, Memory};
@@ -16,6 +16,7 @@ fn message(kind: u8, number: u64) -> Sent {
         7 => Sent { received: good.received + 30 * MINUTE, ..good },
         8 => Sent::of("dev-1", envelope("dev-1", number, 1_000_000), good.received + 40 * MINUTE),
         9 => Sent::of("dev-1", envelope_by("dev-2", "dev-1", number, 1), good.received + 50 * MINUTE),
+        13..=15 => Sent::of("dev-2", envelope_by("dev-1", "dev-2", number, 1), good.received + 50 * MINUTE),
         10 => Sent::of("dev-1", sealed("dev-1", "dev-1", number + 500, b"nonsense"), good.received + 60 * MINUTE),
         _ => Sent::of("dev-1", vec![kind; 3], good.received),
     }
@@ -51,7 +52,7 @@ proptest! {
 
     #[test]
     fn kills_change_nothing(
-        kinds in proptest::collection::vec(proptest::collection::vec((0u8..13, 0u64..40), 1..12), 1..5),
+        kinds in proptest::collection::vec(proptest::collection::vec((0u8..16, 0u64..40), 1..12), 1..5),
         lives in proptest::collection::vec(0usize..14, 0..25),
     ) {
         let batches: Vec<Vec<Sent>> =
@@ -63,7 +64,12 @@ proptest! {
         for (id, device) in killed.devices.borrow().iter() {
             // The mark's time is for people: whose it is may depend on what was known.
             let place = |mark: Option<Mark>| mark.map(|mark| (mark.number, mark.received));
-            prop_assert_eq!(place(device.mark), place(undisturbed.devices.borrow()[id].mark));
+            let other = &undisturbed.devices.borrow()[id];
+            prop_assert_eq!(place(device.mark), place(other.mark));
+            let standing = |device: &Device| (device.status, device.suspended_at, device.last_good, device.cause);
+            prop_assert_eq!(standing(device), standing(other));
+            let is_told = killed.tasks.borrow().contains(id);
+            prop_assert_eq!(is_told, device.status == Status::Suspended, "whoever applies the status is told");
         }
     }
 }

@@ -4,13 +4,15 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
 use vitro_cloud::CloudError;
-use vitro_cloud::devices::{Device, Mark};
+use vitro_cloud::devices::{Device, Mark, Status, Suspension};
 use vitro_cloud::parked::Parked;
 use vitro_cloud::quarantine;
 use vitro_cloud::readings::{Reading, ReadingKey};
 use vitro_cloud::rule_event::RuleEvent;
-use vitro_proof::{DeviceId, LocalDay, SequenceNumber};
+use vitro_proof::{DeviceId, Envelope, LocalDay, SequenceNumber, UnixMillis};
 
+use crate::archived::Archived;
+use crate::evidence::Newest;
 use crate::store::{Entries, Place, Store};
 
 /// Everything that a kill must not change.
@@ -26,6 +28,14 @@ pub(super) struct Kept {
 pub(super) struct Memory {
     pub(super) devices: RefCell<BTreeMap<DeviceId, Device>>,
     pub(super) kept: RefCell<Kept>,
+    /// Envelopes of closed days, by device and number.
+    pub(super) archive: RefCell<BTreeMap<(DeviceId, u64), Vec<Vec<u8>>>>,
+    /// Failed signatures that are noted.
+    pub(super) failures: RefCell<BTreeMap<DeviceId, BTreeSet<String>>>,
+    /// Up to when an operator has judged.
+    pub(super) judged: RefCell<BTreeMap<DeviceId, UnixMillis>>,
+    /// Devices whose status was to be applied.
+    pub(super) tasks: RefCell<Vec<DeviceId>>,
     /// Operations that fail, by name.
     pub(super) failing: RefCell<BTreeSet<&'static str>>,
     /// Numbers that cannot be stored.
@@ -86,6 +96,21 @@ impl Store for &Memory {
         Ok(found)
     }
 
+    async fn archived(
+        &self,
+        device: &DeviceId,
+        numbers: &BTreeSet<u64>,
+    ) -> Result<BTreeMap<u64, Vec<Archived>>, CloudError> {
+        self.check("archived")?;
+        let archive = self.archive.borrow();
+        let of = |number: &u64| -> Option<(u64, Vec<Archived>)> {
+            let kept = archive.get(&(device.clone(), *number))?;
+            let parsed = kept.iter().map(|bytes| Envelope::parse(bytes).unwrap());
+            Some((*number, parsed.map(|envelope| (envelope.leaf(), *envelope.signature())).collect()))
+        };
+        Ok(numbers.iter().filter_map(of).collect())
+    }
+
     async fn write(&self, readings: &[Reading]) -> Vec<Result<(), CloudError>> {
         let keys: BTreeSet<_> = readings.iter().map(|r| (r.device.clone(), r.key)).collect();
         assert_eq!(keys.len(), readings.len(), "DynamoDB refuses a batch with a key twice");
@@ -118,6 +143,9 @@ impl Store for &Memory {
         self.check("move_mark")?;
         let mut devices = self.devices.borrow_mut();
         let device = devices.get_mut(device).ok_or_else(|| CloudError::NotFound("the device".into()))?;
+        if device.status != Status::Active {
+            return Ok(None);
+        }
         device.mark = Some(device.mark.map_or(mark, |known| known.merged(&mark)));
         device.gap_since = None;
         Ok(device.mark)
@@ -144,5 +172,61 @@ impl Store for &Memory {
         let mut kept = self.kept.borrow_mut();
         kept.parked.entry((parked.reason.clone(), parked.id.clone())).or_insert_with(|| parked.clone());
         Ok(())
+    }
+
+    async fn newest(&self, device: &DeviceId) -> Result<Newest, CloudError> {
+        self.check("newest")?;
+        let kept = self.kept.borrow();
+        let of_device = || kept.readings.values().filter(|reading| reading.device == *device);
+        let number = of_device().map(Reading::number).max();
+        Ok(Newest { number, received: of_device().map(|reading| reading.received).max() })
+    }
+
+    async fn note_failures(
+        &self,
+        device: &DeviceId,
+        events: &BTreeSet<String>,
+    ) -> Result<Option<BTreeSet<String>>, CloudError> {
+        self.live().await;
+        self.check("note_failures")?;
+        if self.devices.borrow()[device].status != Status::Active {
+            return Ok(None);
+        }
+        let mut failures = self.failures.borrow_mut();
+        let noted = failures.entry(device.clone()).or_default();
+        noted.extend(events.iter().cloned());
+        Ok(Some(noted.clone()))
+    }
+
+    async fn forget_failures(&self, device: &DeviceId, events: &BTreeSet<String>) -> Result<(), CloudError> {
+        self.live().await;
+        self.check("forget_failures")?;
+        if let Some(noted) = self.failures.borrow_mut().get_mut(device) {
+            noted.retain(|event| !events.contains(event));
+        }
+        Ok(())
+    }
+
+    async fn suspend(
+        &self,
+        device: &DeviceId,
+        suspension: &Suspension,
+        evidence: UnixMillis,
+    ) -> Result<bool, CloudError> {
+        if self.judged.borrow().get(device).is_some_and(|judged| evidence <= *judged) {
+            return Ok(false);
+        }
+        self.live().await;
+        self.check("suspend")?;
+        let suspended = self.devices.borrow()[device].suspended(suspension);
+        if let Some(suspended) = suspended {
+            self.devices.borrow_mut().insert(device.clone(), suspended);
+        }
+        self.live().await;
+        self.check("status")?;
+        if !self.devices.borrow()[device].is_status_applied() {
+            self.tasks.borrow_mut().push(device.clone());
+        }
+        Ok(true)
     }
 }

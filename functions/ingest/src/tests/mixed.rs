@@ -206,6 +206,28 @@ fn a_closed_day_takes_nothing_more() {
 }
 
 #[test]
+fn what_the_time_series_has_forgotten_is_told_by_the_archive() {
+    let (memory, clock) = (store(&["dev-1"]), clock());
+    let id: vitro_proof::DeviceId = "dev-1".parse().unwrap();
+    memory.devices.borrow_mut().get_mut(&id).unwrap().closed_through = Some(SequenceNumber(3));
+    for number in [0, 1] {
+        memory.archive.borrow_mut().insert((id.clone(), number), vec![sent("dev-1", number).envelope]);
+    }
+    let ingest = instance(&memory, &clock);
+    let later = |number: u64, value: i64| Sent::of("dev-1", envelope("dev-1", number, value), NOON + 9 * MINUTE);
+    memory.failing.borrow_mut().insert("archived");
+    let (response, _) = deliver(&ingest, &[later(0, 0), sent("dev-1", 9)]).unwrap();
+    assert!(!response.is_done(), "what cannot be compared comes again");
+    memory.failing.borrow_mut().clear();
+    let metrics = accept(&ingest, &[later(0, 0), later(1, 99), later(2, 2)]);
+    assert_eq!((total(&metrics, "Duplicates"), refused(&metrics, "equivocation")), (1, 1));
+    assert_eq!(refused(&metrics, "late"), 1, "nothing was ever kept under it");
+    let kept = memory.kept.borrow();
+    assert_eq!((kept.readings.len(), kept.quarantined.len()), (1, 2), "a closed day takes nothing more");
+    assert_eq!(memory.devices.borrow()[&id].status, Status::Suspended);
+}
+
+#[test]
 fn nothing_is_refused_on_an_old_registry_entry() {
     let (memory, clock) = (store(&["dev-1"]), clock());
     let id = "dev-1".parse().unwrap();
@@ -264,7 +286,8 @@ fn a_message_closes_an_open_gap() {
 #[test]
 fn a_flood_is_sampled_and_counted() {
     let (memory, clock) = (store(&["dev-1"]), clock());
-    let ingest = instance(&memory, &clock);
+    let mut ingest = instance(&memory, &clock);
+    ingest.failures_to_suspend = usize::MAX;
     let mut counted = 0;
     for round in 0..10i64 {
         let garbage: Vec<Sent> =

@@ -54,7 +54,7 @@ pub(super) fn device(name: &str) -> Device {
 }
 
 /// A signed telemetry envelope of one value, measured one minute a number after noon.
-pub(super) fn envelope(name: &str, number: u64, value: i64) -> Vec<u8> {
+pub(crate) fn envelope(name: &str, number: u64, value: i64) -> Vec<u8> {
     envelope_by(name, name, number, value)
 }
 
@@ -127,6 +127,8 @@ pub(super) fn config() -> Config {
         ("VITRO_DAYS_TABLE", "y"),
         ("VITRO_PARKED_TABLE", "p"),
         ("VITRO_QUARANTINE_BUCKET", "q"),
+        ("VITRO_STATUS_QUEUE_URL", "u"),
+        ("VITRO_ARCHIVE_BUCKET", "a"),
     ]))
     .unwrap()
 }

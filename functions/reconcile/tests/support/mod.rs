@@ -257,6 +257,7 @@ impl Cloud {
         let clock = Arc::new(FixedClock::new(UnixMillis(1_768_000_000_000)));
         let reconcile = Ports {
             devices: Box::new(devices.clone()),
+            status: Box::new(devices.clone()),
             readings: Box::new(readings.clone()),
             days: Box::new(days.clone()),
             chains: Box::new(chains.clone()),

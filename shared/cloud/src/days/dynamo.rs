@@ -86,6 +86,38 @@ fn held<T, R: std::fmt::Debug + 'static>(
     }
 }
 
+impl DynamoDays {
+    /// The day whose block's run holds a number: looked for from the newest day back.
+    ///
+    /// # Errors
+    /// [`CloudError`] if the table cannot be read or a row is damaged.
+    pub async fn holding(&self, thing: &DeviceId, number: u64) -> Result<Option<DayRow>, CloudError> {
+        let mut pages = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("device = :device")
+            .filter_expression("#first <= :number")
+            .expression_attribute_names("#first", "first")
+            .expression_attribute_values(":device", text(thing))
+            .expression_attribute_values(":number", self::number(number))
+            .consistent_read(true)
+            .scan_index_forward(false)
+            .into_paginator()
+            .send();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|e| CloudError::service(SERVICE, "Query", e))?;
+            if let Some(item) = page.items().first() {
+                // Runs follow one another, so the newest that begins at or before the number is the one, or none is.
+                let row = read(item)?;
+                let holds = row.block.as_ref().is_some_and(|block| number - block.first < block.count);
+                return Ok(holds.then_some(row));
+            }
+        }
+        Ok(None)
+    }
+}
+
 #[async_trait]
 impl DayStore for DynamoDays {
     async fn get(&self, thing: &DeviceId, day: LocalDay) -> Result<Option<DayRow>, CloudError> {

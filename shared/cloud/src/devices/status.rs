@@ -60,6 +60,12 @@ pub trait StatusStore: Send + Sync {
     /// # Errors
     /// As any call.
     async fn note_applied(&self, id: &DeviceId, revision: u64) -> Result<(), CloudError>;
+
+    /// The instant of the suspension that was lifted last: evidence that was received up to then has been judged.
+    ///
+    /// # Errors
+    /// As any call.
+    async fn judged_through(&self, id: &DeviceId) -> Result<Option<UnixMillis>, CloudError>;
 }
 
 #[async_trait]
@@ -104,6 +110,10 @@ impl StatusStore for Devices {
             .expression_attribute_values(":revision", n(revision));
         self.send(update).await.map(|_| ())
     }
+
+    async fn judged_through(&self, id: &DeviceId) -> Result<Option<UnixMillis>, CloudError> {
+        self.read_judged_through(id).await
+    }
 }
 
 impl Devices {
@@ -144,6 +154,12 @@ fn write(
     if next.status != Status::Suspended {
         remove.push("gap_since");
     }
+    // An operator has judged what led to the suspension.
+    let judged = known.suspended_at.filter(|_| next.status == Status::Active);
+    if judged.is_some() {
+        set.push("judged_through = :judged");
+        remove.push("signature_failures");
+    }
     let expression = format!("SET {} REMOVE {}", set.join(", "), remove.join(", "));
     let revision = match known.status_revision {
         0 => "(attribute_not_exists(status_revision) OR status_revision = :seen)",
@@ -161,6 +177,9 @@ fn write(
         .expression_attribute_values(":certificate", s(&known.certificate_id));
     if let Some(at) = next.suspended_at {
         update = update.expression_attribute_values(":at", n(at.0));
+    }
+    if let Some(judged) = judged {
+        update = update.expression_attribute_values(":judged", n(judged.0));
     }
     if let Some(good) = next.last_good {
         update = update.expression_attribute_values(":good", n(good));

@@ -21,8 +21,8 @@ const BATCH: usize = 100;
 /// The registry of devices.
 #[derive(Clone, Debug)]
 pub struct Devices {
-    client: Client,
-    table: String,
+    pub(super) client: Client,
+    pub(super) table: String,
 }
 
 /// A device with its key, parsed once.

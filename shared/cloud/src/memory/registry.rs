@@ -17,6 +17,7 @@ use crate::sources::DeviceSource;
 pub struct MemoryDevices {
     fuse: Fuse,
     devices: Arc<Mutex<BTreeMap<DeviceId, Device>>>,
+    judged: Arc<Mutex<BTreeMap<DeviceId, UnixMillis>>>,
 }
 
 impl MemoryDevices {
@@ -24,7 +25,7 @@ impl MemoryDevices {
     #[must_use]
     pub fn new(fuse: Fuse, devices: impl IntoIterator<Item = Device>) -> Self {
         let devices = devices.into_iter().map(|device| (device.id.clone(), device)).collect();
-        Self { fuse, devices: Arc::new(Mutex::new(devices)) }
+        Self { fuse, devices: Arc::new(Mutex::new(devices)), judged: Arc::default() }
     }
 
     /// Registers a device, or replaces its entry.
@@ -63,7 +64,12 @@ impl StatusStore for MemoryDevices {
     }
 
     async fn activate(&self, id: &DeviceId, renewed: Option<&str>) -> Result<StatusChange, CloudError> {
-        self.change(id, |device| device.activated(renewed))
+        let judged = lock(&self.devices).get(id).and_then(|device| device.suspended_at);
+        let change = self.change(id, |device| device.activated(renewed))?;
+        if let Some(judged) = judged.filter(|_| change.changed) {
+            lock(&self.judged).insert(id.clone(), judged);
+        }
+        Ok(change)
     }
 
     async fn retire(
@@ -78,6 +84,10 @@ impl StatusStore for MemoryDevices {
 
     async fn exchange(&self, id: &DeviceId, exchange: &Exchanged) -> Result<StatusChange, CloudError> {
         self.change(id, |device| device.exchanged(exchange))
+    }
+
+    async fn judged_through(&self, id: &DeviceId) -> Result<Option<UnixMillis>, CloudError> {
+        self.fuse.around(|| lock(&self.judged).get(id).copied())
     }
 
     async fn note_applied(&self, id: &DeviceId, revision: u64) -> Result<(), CloudError> {
