@@ -82,7 +82,7 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
         "IdentitiesTable.Arn": {"dynamodb:GetItem", "dynamodb:PutItem"},
         "ManifestTable.Arn": {"dynamodb:GetItem"},
         "TrustTable.Arn": {"dynamodb:Scan"},
-        "ParkedTable.Arn": {"dynamodb:PutItem"},
+        "ParkedTable.Arn": {"dynamodb:UpdateItem"},
         "ArchiveBucket.Arn/trust/*": {"s3:GetObject"},
         "QuarantineBucket.Arn/quarantine/*": {"s3:PutObject"},
         CERTIFICATES: {

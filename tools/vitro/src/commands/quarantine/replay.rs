@@ -22,6 +22,9 @@ use crate::error::CliError;
 use crate::output;
 use crate::session::Session;
 
+/// The topic on which AWS IoT says that a device has announced itself, but for the authority's id.
+const ANNOUNCED: &str = "$aws/events/certificates/registered/";
+
 /// Arguments of `quarantine replay`.
 #[derive(Debug, Args)]
 pub struct ReplayArgs {
@@ -190,13 +193,19 @@ async fn pack(session: &Session, row: &Parked) -> Result<Parcel, CliError> {
             let text = String::from_utf8(fetch(session, &bucket, &key).await?);
             let kept = Kept::parse(&key, &text.map_err(|e| CliError::malformed(&*key, e))?)?;
             let event = RuleEvent::parse(kept.event)?;
-            let queue = match event.level() {
-                Some(TopicLevel::Telemetry) => "telemetry",
-                Some(TopicLevel::Block | TopicLevel::Reply) => "blocks",
-                None => return Err(CliError::Refused(format!("{name}: no queue takes messages of {}", event.topic))),
-            };
+            let queue = queue_of(&event)
+                .ok_or_else(|| CliError::Refused(format!("{name}: no queue takes messages of {}", event.topic)))?;
             Ok(Parcel::Message { queue, body: event.raw().to_owned(), stands_for: kept.stands_for })
         }
+    }
+}
+
+/// The queue that a message came from, by its topic.
+fn queue_of(event: &RuleEvent) -> Option<&'static str> {
+    match event.level() {
+        Some(TopicLevel::Telemetry) => Some("telemetry"),
+        Some(TopicLevel::Block | TopicLevel::Reply) => Some("blocks"),
+        None => event.topic.starts_with(ANNOUNCED).then_some("register"),
     }
 }
 
@@ -230,8 +239,26 @@ fn show(out: &mut dyn Write, json: bool, done: &[Done<'_>]) -> Result<(), CliErr
 mod tests {
     use clap::Parser;
 
+    use vitro_cloud::rule_event::NewRuleEvent;
+
+    use super::*;
     use crate::cli::{Cli, Command};
     use crate::commands::quarantine::QuarantineCommand;
+
+    #[test]
+    fn a_message_goes_back_where_it_came_from() {
+        for (topic, queue) in [
+            ("vitro/acme/dev-1/telemetry", Some("telemetry")),
+            ("vitro/acme/dev-1/block", Some("blocks")),
+            ("vitro/acme/dev-1/reply", Some("blocks")),
+            ("$aws/events/certificates/registered/ab12", Some("register")),
+            ("vitro/acme/dev-1/command", None),
+        ] {
+            let event =
+                NewRuleEvent { envelope: b"", thing: "dev-1", topic, client: None, principal: None, received: 0 };
+            assert_eq!(queue_of(&RuleEvent::parse(event.to_body()).unwrap()), queue, "{topic}");
+        }
+    }
 
     fn parse(line: &str) -> Option<QuarantineCommand> {
         match Cli::try_parse_from(line.split_whitespace()).ok()?.command {
