@@ -1,0 +1,1 @@
+"""The pages in docs/ that name things of the code."""
