@@ -11,8 +11,9 @@ use vitro_proof::{DayBounds, DeviceId, LocalDay, ProofError, SequenceNumber, Uni
 use crate::decide;
 use crate::store::Store;
 
-/// A remembered entry is good for so long, in milliseconds.
-pub(crate) const MAX_AGE: i64 = 60_000;
+/// A remembered entry is good for so long, in milliseconds. A suspension must hold within 60 seconds of its instant; the rest of them is for
+/// the way of a message from the broker to here.
+pub(crate) const MAX_AGE: i64 = 45_000;
 /// Nothing is refused on an entry older than this: the operator may just have changed it.
 pub(crate) const FRESH: i64 = 5_000;
 /// So many devices are remembered at most.

@@ -16,6 +16,9 @@ use vitro_proof::{SequenceNumber, Signer, UnixMillis};
 
 use super::*;
 
+/// What happens once, beside a change.
+type Once = Box<dyn FnOnce() + Send>;
+
 /// Certificates that keep to AWS IoT's rules.
 #[derive(Clone, Default)]
 struct MemoryCertificates {
@@ -23,7 +26,7 @@ struct MemoryCertificates {
     states: Arc<Mutex<BTreeMap<String, State>>>,
     stuck: Arc<Mutex<bool>>,
     /// Called once, before the next change.
-    meanwhile: Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>,
+    meanwhile: Arc<Mutex<Option<Once>>>,
 }
 
 impl MemoryCertificates {

@@ -24,12 +24,15 @@ pub(super) struct Kept {
     pub(super) days: BTreeMap<(DeviceId, LocalDay), (u64, u64)>,
 }
 
+/// Envelopes by device and number.
+pub(super) type Archive = BTreeMap<(DeviceId, u64), Vec<Vec<u8>>>;
+
 #[derive(Default)]
 pub(super) struct Memory {
     pub(super) devices: RefCell<BTreeMap<DeviceId, Device>>,
     pub(super) kept: RefCell<Kept>,
     /// Envelopes of closed days, by device and number.
-    pub(super) archive: RefCell<BTreeMap<(DeviceId, u64), Vec<Vec<u8>>>>,
+    pub(super) archive: RefCell<Archive>,
     /// Failed signatures that are noted.
     pub(super) failures: RefCell<BTreeMap<DeviceId, BTreeSet<String>>>,
     /// Up to when an operator has judged.

@@ -93,7 +93,7 @@ impl LocalAuthority {
         let key = Self::new_folder(folder)?;
         let certificate = pki::intermediate_certificate(name, &key, &self.issuer, validity, path_length)?;
         Journal::open(&self.folder)?.issue(Issued::of(&pki::read_certificate(&certificate)?)?)?;
-        let above = [&[self.certificate.clone()], self.above.as_slice()].concat();
+        let above = [std::slice::from_ref(&self.certificate), self.above.as_slice()].concat();
         Self::write(folder, certificate, above, key)
     }
 
@@ -101,7 +101,7 @@ impl LocalAuthority {
         let (certificate_path, key_path) = Self::paths(folder);
         files::write_secret(&key_path, &pki::key_pem(&key))?;
         if !above.is_empty() {
-            files::replace(&folder.join("chain.pem"), &above.concat())?;
+            files::replace(&folder.join("chain.pem"), above.concat())?;
         }
         files::write_public(&certificate_path, &certificate)?;
         Self::assemble(folder, certificate, above, key)

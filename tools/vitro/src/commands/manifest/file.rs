@@ -276,7 +276,7 @@ fn key(text: &str) -> Result<PublicKey, String> {
 /// A serial number as certificates print it: hex, with or without colons; kept as the trust store compares it.
 fn serial(text: &str) -> Result<String, String> {
     let digits: String = text.chars().filter(|c| *c != ':').collect();
-    let even = if digits.len() % 2 == 0 { digits } else { format!("0{digits}") };
+    let even = if digits.len().is_multiple_of(2) { digits } else { format!("0{digits}") };
     even.parse::<Serial>().map(|serial| serial.to_string()).map_err(|error| format!("serial: {error}"))
 }
 
