@@ -1,5 +1,6 @@
 //! What a device says, signed and stored: readings, daily blocks, replies. Sending is [`crate::link`]'s business.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use vitro_proof::block::{ChainLink, DailyLink, OpenedBlock, check_follows, check_openings};
@@ -12,6 +13,7 @@ use vitro_proof::{
     SensorTable, SequenceNumber, Signer, Span, Summary, UnixMillis, ZoneName, merkle,
 };
 
+use crate::confidential::DataProxy;
 use crate::config::{CommandKeys, DeviceFolder, SharedSigner};
 use crate::error::DeviceError;
 use crate::outbox::{MessageKind, Outbox, SealedBlock, Transaction, Waiting};
@@ -28,6 +30,7 @@ pub struct Agent {
     pub(crate) key: P256Key,
     pub(crate) command_keys: CommandKeys,
     pub(crate) keep_days: u32,
+    pub(crate) data_proxy: Option<DataProxy>,
     /// Sequence numbers that are stored as if they were sent and lost.
     drop: BTreeSet<u64>,
     pub(crate) outbox: Outbox,
@@ -48,6 +51,7 @@ impl Agent {
             table: folder.sensor_table()?,
             key: P256Key::new(&public_key)?,
             command_keys: folder.command_keys()?,
+            data_proxy: DataProxy::open(folder)?,
             keep_days: config.outbox.keep_days,
             drop: BTreeSet::new(),
             outbox: Outbox::open(&folder.resolve(&config.outbox.path), &folder.mark(), &config.thing, &public_key)?,
@@ -105,14 +109,22 @@ impl Agent {
         if closed.is_some_and(|closed| day <= closed) || newest.is_some_and(|newest| day < newest) {
             return Err(DeviceError::DayClosed(day));
         }
-        let payload = write_pack(&self.thing, time, readings);
-        let (thing, signer, drop) = (&self.thing, &self.signer, &self.drop);
+        let pack = write_pack(&self.thing, time, readings);
+        let (thing, signer, drop, data_proxy) = (&self.thing, &self.signer, &self.drop, &mut self.data_proxy);
         self.outbox.change(|t| {
-            t.put_telemetry(day, time, |number| {
-                let header =
-                    Header { kind: Kind::Telemetry, content: ContentType::Senml, kid: thing.to_string(), number };
+            let is_confidential = data_proxy.is_some();
+            let number = t.put_telemetry(day, time, |number| {
+                let (content, payload) = match data_proxy {
+                    Some(proxy) => (ContentType::Encrypted, Cow::Owned(proxy.conceal_pack(thing, number, &pack)?)),
+                    None => (ContentType::Senml, Cow::Borrowed(&*pack)),
+                };
+                let header = Header { kind: Kind::Telemetry, content, kid: thing.to_string(), number };
                 Ok((seal(&header, &payload, &**signer)?, drop.contains(&number)))
-            })
+            })?;
+            if is_confidential {
+                t.put_clear(MessageKind::Telemetry, number, &pack)?;
+            }
+            Ok(number)
         })
     }
 
@@ -154,8 +166,8 @@ impl Agent {
 
     fn seal_day(&mut self, day: LocalDay) -> Result<SealedBlock, DeviceError> {
         let draft = self.draft(day, None)?;
-        let (key, signer) = (&self.key, &self.signer);
-        self.outbox.change(|t| draft.seal(t, key, &**signer))
+        let (key, signer, data_proxy) = (&self.key, &self.signer, &mut self.data_proxy);
+        self.outbox.change(|t| draft.seal(t, key, &**signer, data_proxy.as_mut()))
     }
 
     /// An interim block of the open day, as it stands at `now`. Days that are over are closed first.
@@ -226,7 +238,7 @@ impl Agent {
         Ok(Some(leaves))
     }
 
-    /// The Merkle root and the summaries of a run, from the stored envelopes alone.
+    /// The Merkle root and the summaries of a run, from what is stored alone.
     fn sum_up(
         &self,
         run: &[Vec<u8>],
@@ -239,7 +251,16 @@ impl Agent {
         for (number, bytes) in (first..).zip(run) {
             let envelope = stored(number, bytes)?;
             leaves.push(envelope.leaf());
-            summarizer.add(SequenceNumber(number), envelope.header().content, envelope.payload());
+            // What was encrypted is summed up from the clear pack beside it; without that, the day would come out wrong.
+            let clear = match envelope.header().content {
+                ContentType::Encrypted => {
+                    Some(self.outbox.clear(MessageKind::Telemetry, number)?.ok_or_else(|| {
+                        DeviceError::Damaged(format!("envelope {number} is encrypted, and its clear pack is not there"))
+                    })?)
+                }
+                _ => None,
+            };
+            summarizer.add(SequenceNumber(number), Ok(clear.as_deref().unwrap_or(envelope.payload())));
         }
         Ok((merkle::root(&leaves), summarizer.finish()))
     }
@@ -264,15 +285,17 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    /// Signs the block and stores its message and its place in the chain.
+    /// Signs the block and stores its message and its place in the chain. A confidential device sends it encrypted, and keeps it in clear
+    /// for the block after it.
     pub(crate) fn seal(
         self,
         t: &Transaction<'_>,
         key: &P256Key,
         signer: &dyn Signer,
+        data_proxy: Option<&mut DataProxy>,
     ) -> Result<SealedBlock, DeviceError> {
-        let mut sealed = None;
-        t.put(MessageKind::Block, |number| {
+        let (mut sealed, mut clear) = (None, None);
+        let number = t.put(MessageKind::Block, |number| {
             let message = BlockMessage::seal(BlockNumber(number), &self.block, self.salt, self.summaries, signer)?;
             // What the cloud would refuse is not signed away: the checks are the cloud's own.
             let refused = |e: &dyn std::fmt::Display| DeviceError::Block(e.to_string());
@@ -286,8 +309,13 @@ impl Draft {
             check_follows(&opened, chain, link).map_err(|e| refused(&e))?;
             check_openings(&opened.summaries, &self.before).map_err(|e| refused(&e))?;
             sealed = Some(of(&opened));
-            Ok(message.encode())
+            let Some(proxy) = data_proxy else { return Ok(message.encode()) };
+            clear = Some(message.encode());
+            Ok(proxy.conceal_block(&self.block.thing, &message)?.encode())
         })?;
+        if let Some(clear) = clear {
+            t.put_clear(MessageKind::Block, number, &clear)?;
+        }
         let sealed = sealed.ok_or_else(|| DeviceError::Block("nothing was sealed".into()))?;
         t.put_block(&sealed)?;
         Ok(sealed)
@@ -315,7 +343,11 @@ pub fn open_block(
     key: &P256Key,
 ) -> Result<OpenedBlock, DeviceError> {
     let damaged = |why: &dyn std::fmt::Display| DeviceError::Damaged(format!("block {}: {why}", block.number));
-    let bytes = outbox.message(MessageKind::Block, block.number.0)?.ok_or_else(|| damaged(&"it is not there"))?;
+    let bytes = match outbox.clear(MessageKind::Block, block.number.0)? {
+        Some(clear) => Some(clear),
+        None => outbox.message(MessageKind::Block, block.number.0)?,
+    };
+    let bytes = bytes.ok_or_else(|| damaged(&"it is not there"))?;
     let message = BlockMessage::decode(&bytes).map_err(|e| damaged(&e))?;
     message.open(thing, key).map_err(|e| damaged(&e))
 }

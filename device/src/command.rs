@@ -80,6 +80,7 @@ impl Agent {
         }
         let work = self.prepare(&command, now)?;
         let (thing, key, signer, keep_days) = (&self.thing, &self.key, &self.signer, self.keep_days);
+        let data_proxy = &mut self.data_proxy;
         self.outbox.change(|t| {
             if !t.take_command(number)? {
                 return Ok(Verdict::Ignored(Refusal::Repeated(number)));
@@ -87,7 +88,7 @@ impl Agent {
             let (status, result) = match work {
                 Work::Done(status, result) => (status, result),
                 Work::Seal(draft) => {
-                    let sealed = draft.seal(t, key, &**signer)?;
+                    let sealed = draft.seal(t, key, &**signer, data_proxy.as_mut())?;
                     (status::DONE, Some(Outcome::Sealed { block: sealed.number, hash: sealed.hash }))
                 }
                 Work::Change => carry_out(t, &command.action, keep_days)?,

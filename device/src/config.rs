@@ -6,7 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use vitro_proof::{Customer, DeviceId, PublicKey, SensorTable, ZoneName};
+use vitro_proof::confidential::Recipient;
+use vitro_proof::{Customer, DataKeyId, DeviceId, PublicKey, SensorTable, ZoneName};
 
 use crate::error::DeviceError;
 use crate::key::{self, Pkcs11Key};
@@ -37,6 +38,9 @@ pub struct DeviceConfig {
     /// The public command keys in JSON: [`CommandKeys`].
     #[serde(default = "default_command_keys")]
     pub command_keys: PathBuf,
+    /// Whether telemetry is confidential, by agreement with the operator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confidential: Option<Confidential>,
     /// Where the private key is.
     #[serde(default)]
     pub key: KeyStore,
@@ -51,6 +55,21 @@ pub struct DeviceConfig {
     /// Registers that are polled by Modbus TCP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub modbus: Option<ModbusConfig>,
+}
+
+/// Confidential telemetry: readings and summaries are encrypted before they are signed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Confidential {
+    /// The public data-proxy key in JSON: [`DataProxyKeys`].
+    #[serde(default = "default_data_proxy_keys")]
+    pub keys: PathBuf,
+}
+
+impl Default for Confidential {
+    fn default() -> Self {
+        Self { keys: default_data_proxy_keys() }
+    }
 }
 
 /// Where the private key is kept.
@@ -166,6 +185,9 @@ fn default_sensors() -> PathBuf {
 fn default_command_keys() -> PathBuf {
     "command-keys.json".into()
 }
+fn default_data_proxy_keys() -> PathBuf {
+    "data-proxy-keys.json".into()
+}
 fn default_ca() -> PathBuf {
     "ca.pem".into()
 }
@@ -229,6 +251,42 @@ impl CommandKeys {
     }
 }
 
+/// The operator's public data-proxy key that a device encrypts for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataProxyKey {
+    /// The key's id.
+    pub id: DataKeyId,
+    /// The point, SEC1 uncompressed, in hex.
+    pub public_key: PublicKey,
+}
+
+/// What a device knows of the operator's data-proxy keys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataProxyKeys {
+    /// The key to encrypt for.
+    pub current: DataProxyKey,
+}
+
+impl DataProxyKeys {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// [`DeviceError::File`] or [`DeviceError::Config`] names it.
+    pub fn read(path: &Path) -> Result<Self, DeviceError> {
+        read_json(path)
+    }
+
+    /// The key, checked to be one.
+    ///
+    /// # Errors
+    /// [`vitro_proof::ProofError::BadKey`] if it is no point of P-256.
+    pub fn recipient(self) -> Result<Recipient, vitro_proof::ProofError> {
+        Recipient::new(self.current.id, self.current.public_key)
+    }
+}
+
 impl DeviceConfig {
     /// A configuration with every setting at its default.
     #[must_use]
@@ -239,6 +297,7 @@ impl DeviceConfig {
             zone,
             sensors: default_sensors(),
             command_keys: default_command_keys(),
+            confidential: None,
             key: KeyStore::default(),
             broker: Broker {
                 host: host.to_owned(),
@@ -366,8 +425,7 @@ impl DeviceFolder {
     }
 
     fn json<T: serde::de::DeserializeOwned>(&self, path: &Path) -> Result<T, DeviceError> {
-        let path = self.resolve(path);
-        serde_json::from_str(&read(&path)?).map_err(|e| DeviceError::Config(format!("{}: {e}", path.display())))
+        read_json(&self.resolve(path))
     }
 
     /// The key, wherever it is.
@@ -381,6 +439,10 @@ impl DeviceFolder {
 
 fn read(path: &Path) -> Result<String, DeviceError> {
     fs::read_to_string(path).map_err(|source| DeviceError::File { path: path.to_owned(), source })
+}
+
+fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, DeviceError> {
+    serde_json::from_str(&read(path)?).map_err(|e| DeviceError::Config(format!("{}: {e}", path.display())))
 }
 
 #[cfg(test)]

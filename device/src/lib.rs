@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod clock;
 pub mod command;
+mod confidential;
 pub mod config;
 mod disk;
 mod error;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use vitro_device::recording::Recording;
 use vitro_proof::senml::write_pack;
 use vitro_proof::summary::{Figures, Summarizer};
-use vitro_proof::{ContentType, DayBounds, Decimal, DeviceId, LocalDay, SequenceNumber, ZoneName};
+use vitro_proof::{DayBounds, Decimal, DeviceId, LocalDay, SequenceNumber, ZoneName};
 
 fn recorded(extension: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../recordings/midc-2018-10-14").with_extension(extension)
@@ -26,7 +26,7 @@ fn the_register_of_the_recorded_day_counts_3_0903_kwh() {
         let mut summarizer = Summarizer::new(&thing, recording.table(), bounds, &openings);
         for (number, sample) in samples.iter().enumerate() {
             let pack = write_pack(&thing, sample.time, &sample.readings);
-            summarizer.add(SequenceNumber(number as u64), ContentType::Senml, &pack);
+            summarizer.add(SequenceNumber(number as u64), Ok(&pack));
         }
         let summaries = summarizer.finish();
         let energy = summaries.iter().find(|summary| summary.sensor.as_str() == "energy").unwrap();

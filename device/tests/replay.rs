@@ -10,6 +10,7 @@ use serde_json::Value;
 use support::{Authority, Broker, DAY, Device, Reaction, THING, command, recorded, verifier, wait};
 use vitro_device::outbox::{MessageKind, Outbox};
 use vitro_proof::command::{Action, Outcome, Reply, status};
+use vitro_proof::confidential::NoKeys;
 use vitro_proof::reconcile::{CloudDay, Comparison, DayFrame, Stored, compare};
 use vitro_proof::{BlockMessage, BlockNumber, DayBounds, DeviceId, Envelope, Hash, Kind, SequenceNumber};
 
@@ -68,7 +69,7 @@ fn assert_block_agrees(device: &Device, message: &[u8], stored: &[Vec<u8>]) {
         openings: &BTreeMap::new(),
     };
     let envelopes = (0..).zip(stored).map(|(number, envelope)| Stored { number: SequenceNumber(number), envelope });
-    let cloud = CloudDay::compute(&frame, envelopes).unwrap();
+    let cloud = CloudDay::compute(&frame, envelopes, &NoKeys).unwrap();
     assert_eq!(compare(&opened, &cloud), Comparison::Agrees);
     let energy = opened.summaries.iter().find(|summary| summary.sensor.as_str() == "energy").unwrap();
     assert_eq!(energy.increase().unwrap().to_string(), "3.0903");

@@ -51,6 +51,11 @@ class Key:
             serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint
         )
 
+    def agree(self, point: bytes) -> bytes:
+        """ECDH with an uncompressed point; `ValueError` if it is none of the curve."""
+        other = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
+        return self._private.exchange(ec.ECDH(), other)
+
     def cose(self) -> EC2Key:
         """The same for pycose."""
         point, numbers = self.public, self._private.private_numbers()

@@ -12,7 +12,22 @@ import cbor2
 import pytest
 from pycose.messages.sign1message import Sign1Message
 
-from outsider import Header, Key, Refused, block, cbor, chains, keys, merkle, messages, parse, seal, senml, summary
+from outsider import (
+    Header,
+    Key,
+    Refused,
+    block,
+    cbor,
+    chains,
+    confidential,
+    keys,
+    merkle,
+    messages,
+    parse,
+    seal,
+    senml,
+    summary,
+)
 from outsider import vectors as made_here
 from outsider.senml import Reading, Table
 
@@ -110,6 +125,49 @@ def test_invalid_envelope(vector: Any) -> None:
 def test_signature(vector: Any) -> None:
     message, signature = un(vector["message"]), un(vector["signature"])
     assert keys.verifies(un(vector["public_key"]), message, signature) == vector["valid"]
+
+
+PROXY = Key.from_scalar(un(load("confidential")["key"]["private"]))
+PROXY_KEYS = {load("confidential")["key"]["id"]: PROXY}
+
+
+@cases("confidential")
+def test_confidential(vector: Any) -> None:
+    """Every step, once by the primitives and once by pycose alone."""
+    data, thing, number = un(vector["sealed"]), vector["thing"], vector["number"]
+    sealed = confidential.parse(data)
+    assert PROXY.public == un(load("confidential")["key"]["public"])
+    assert sealed.nonce == un(vector["nonce"])
+    assert sealed.ephemeral == Key.from_scalar(un(vector["ephemeral_private"])).public
+    assert confidential.external_data(thing, number) == un(vector["external_data"])
+    assert sealed.kdf_context == un(vector["kdf_context"])
+    assert sealed.enc_structure(thing, number) == un(vector["enc_structure"])
+    secret = confidential.shared_secret(sealed.ephemeral, PROXY)
+    assert secret == un(vector["shared_secret"])
+    assert confidential.content_key(secret, sealed.kdf_context) == un(vector["content_key"])
+    inside = confidential.PACK if vector["inside"] == "pack" else confidential.OPENING
+    assert confidential.unseal(data, thing, number, PROXY_KEYS, inside) == un(vector["clear"])
+    assert confidential.unseal_by_pycose(data, thing, number, PROXY) == un(vector["clear"])
+    # With the same randomness pycose makes the very same bytes.
+    once = (Key.from_scalar(un(vector["ephemeral_private"])), un(vector["nonce"]))
+    recipient = (sealed.recipient, PROXY.public)
+    assert confidential.seal(thing, number, un(vector["clear"]), recipient, inside, once) == data
+
+
+def test_confidential_messages() -> None:
+    file = load("confidential")
+    opened = parse(un(file["envelope"]))
+    assert (opened.header.content, opened.header.number) == (96, 42)
+    assert opened.verifies(PUBLIC["dev-1"])
+    assert opened.payload == un(file["vectors"][0]["sealed"])
+    clear = confidential.reveal_block(un(file["block_message"]), "dev-1", 0, PROXY_KEYS)
+    assert clear == un(file["clear_block_message"])
+
+
+@cases("confidential", "refused")
+def test_what_does_not_decrypt(vector: Any) -> None:
+    found = code(confidential.unseal, un(vector["sealed"]), "dev-1", vector["number"], PROXY_KEYS)
+    assert found == vector["reason"]
 
 
 @pytest.mark.parametrize("vector", load("merkle")["vectors"], ids=lambda vector: str(vector["count"]))

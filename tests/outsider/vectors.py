@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 from collections.abc import Iterable
@@ -11,7 +12,7 @@ from typing import Any
 
 import cbor2
 
-from outsider import block, cbor, envelope, merkle, senml
+from outsider import block, cbor, confidential, envelope, merkle, senml
 from outsider.block import Block, Day
 from outsider.envelope import Envelope, Header
 from outsider.faults import Refused
@@ -201,6 +202,35 @@ def _messages() -> dict[str, Any]:
     }
 
 
+def _confidential() -> dict[str, Any]:
+    proxy = Key.test("data-proxy-3")
+    name = hashlib.sha256(proxy.public).hexdigest()[:16]
+    pack = senml.write(THING, START * 1000, [Reading("gas", "m3", Decimal("1.5"))])
+    opening = cbor2.dumps([bytes(16), b"\x80"])
+    made = []
+    for at, (inside, clear) in enumerate(
+        [(confidential.PACK, pack), (confidential.OPENING, opening), (confidential.PACK, b"")]
+    ):
+        once = (Key.test(f"ephemeral outsider {at}"), bytes([at]) * 12)
+        data = confidential.seal(THING, at, clear, (name, proxy.public), inside, once)
+        sealed = confidential.parse(data)
+        made.append(
+            {
+                "name": f"pycose {at}",
+                "thing": THING,
+                "number": at,
+                "inside": "pack" if inside == confidential.PACK else "opening",
+                "clear": clear.hex(),
+                "external_data": confidential.external_data(THING, at).hex(),
+                "kdf_context": sealed.kdf_context.hex(),
+                "enc_structure": sealed.enc_structure(THING, at).hex(),
+                "sealed": data.hex(),
+            }
+        )
+    private = hashlib.sha256(b"vitro test key data-proxy-3").hexdigest()
+    return {"key": {"id": name, "private": private, "public": proxy.public.hex()}, "vectors": made}
+
+
 def make() -> dict[str, Any]:
     """The file's content."""
     return {
@@ -211,6 +241,7 @@ def make() -> dict[str, Any]:
         "zone": "Europe/Warsaw",
         "envelopes": _envelopes(),
         "chain": _chain(),
+        "confidential": _confidential(),
         **_messages(),
     }
 

@@ -25,6 +25,7 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
         "ParkedTable.Arn": {"dynamodb:UpdateItem"},
         "QuarantineBucket.Arn/quarantine/*": {"s3:PutObject"},
         "ArchiveBucket.Arn/raw/*": {"s3:GetObject", "s3:GetObjectVersion"},
+        SECRET + "data-proxy-??????": {"secretsmanager:GetSecretValue"},
     },
     "SummarizeRole": {
         "SummarizeQueue.Arn": {*CONSUME, "sqs:SendMessage"},
@@ -34,6 +35,8 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
         "DaysTable.Arn": {"dynamodb:GetItem", "dynamodb:Query", "dynamodb:UpdateItem"},
         "ArchiveBucket.Arn/blocks/*": {"s3:GetObject", "s3:GetObjectVersion"},
         "ArchiveBucket.Arn/summaries/*": {"s3:PutObject"},
+        SECRET + "data-proxy-??????": {"secretsmanager:GetSecretValue"},
+        SECRET + "data-proxy-retired-??????": {"secretsmanager:GetSecretValue"},
     },
     "ReconcileRole": {
         "BlocksQueue.Arn": CONSUME,
@@ -52,6 +55,8 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
         "ArchiveBucket.Arn/replies/*": {"s3:PutObject"},
         "QuarantineBucket.Arn/quarantine/*": {"s3:PutObject"},
         COMMANDS: {"iot:Publish"},
+        SECRET + "data-proxy-??????": {"secretsmanager:GetSecretValue"},
+        SECRET + "data-proxy-retired-??????": {"secretsmanager:GetSecretValue"},
     },
     "HeartbeatRole": {
         "DevicesTable.Arn/index/liveness": {"dynamodb:Query"},

@@ -93,7 +93,11 @@ def test_evidence_and_keys_outlive_the_stack(template: Template) -> None:
 
 def test_secrets_carry_no_value(template: Template) -> None:
     secrets = template.of_type("AWS::SecretsManager::Secret")
-    assert {properties["Name"] for properties in secrets.values()} == {"P-fabric"}
+    assert {properties["Name"] for properties in secrets.values()} == {
+        "P-fabric",
+        "P-data-proxy",
+        "P-data-proxy-retired",
+    }
     for properties in secrets.values():
         assert set(properties) == {"Name", "Description"}
 

@@ -112,6 +112,16 @@ impl Outbox {
         Ok(bytes.optional()?)
     }
 
+    /// What a message says in clear, if it was encrypted.
+    ///
+    /// # Errors
+    /// [`DeviceError::Outbox`].
+    pub fn clear(&self, kind: MessageKind, number: u64) -> Result<Option<Vec<u8>>, DeviceError> {
+        let sql = "SELECT bytes FROM clear WHERE kind = ?1 AND number = ?2";
+        let row = self.db.prepare_cached(sql)?.query_row(params![kind.code(), to_sql(number)?], |row| row.get(0));
+        Ok(row.optional()?)
+    }
+
     /// The stored envelopes of a run, in order: exactly `count`.
     ///
     /// # Errors

@@ -73,6 +73,19 @@ impl<'a> Transaction<'a> {
         Ok(number)
     }
 
+    /// Keeps what a message of this transaction says in clear.
+    ///
+    /// # Errors
+    /// [`DeviceError::Outbox`].
+    pub fn put_clear(&self, kind: MessageKind, number: u64, bytes: &[u8]) -> Result<(), DeviceError> {
+        self.0.prepare_cached("INSERT INTO clear (kind, number, bytes) VALUES (?1, ?2, ?3)")?.execute(params![
+            kind.code(),
+            to_sql(number)?,
+            bytes
+        ])?;
+        Ok(())
+    }
+
     fn enqueue(&self, kind: MessageKind, number: u64) -> Result<(), DeviceError> {
         self.0
             .prepare_cached("INSERT INTO queue (kind, number) VALUES (?1, ?2)")?
@@ -163,6 +176,11 @@ impl<'a> Transaction<'a> {
                  WHERE b.daily = 1 AND b.settled = 1 AND b.number <= ?1
                  AND NOT EXISTS (SELECT 1 FROM queue q WHERE q.kind = 0 AND q.number = m.number))",
             [bound],
+        )?;
+        self.0.execute(
+            "DELETE FROM clear WHERE kind = 0
+             AND NOT EXISTS (SELECT 1 FROM messages m WHERE m.kind = 0 AND m.number = clear.number)",
+            [],
         )?;
         Ok(pruned as u64)
     }

@@ -22,6 +22,8 @@ pub struct Config {
     pub archive_bucket: String,
     /// The queue of devices whose status has changed.
     pub status_queue_url: String,
+    /// The secret with the data-proxy keys in use.
+    pub data_keys_secret: String,
     /// How many days readings stay in the time series.
     pub hot_days: u16,
     /// So many signatures that fail in a row under a device's own certificate suspend it.
@@ -43,6 +45,7 @@ impl Config {
             quarantine_bucket: env.required("VITRO_QUARANTINE_BUCKET")?,
             archive_bucket: env.required("VITRO_ARCHIVE_BUCKET")?,
             status_queue_url: env.required("VITRO_STATUS_QUEUE_URL")?,
+            data_keys_secret: env.required("VITRO_DATA_KEYS_SECRET")?,
             hot_days: env.parsed("VITRO_HOT_DAYS", 90)?,
             failures_to_suspend: env.parsed("VITRO_FAILURES_TO_SUSPEND", 10)?,
         })
@@ -65,6 +68,7 @@ mod tests {
             ("VITRO_QUARANTINE_BUCKET", "q"),
             ("VITRO_STATUS_QUEUE_URL", "u"),
             ("VITRO_ARCHIVE_BUCKET", "a"),
+            ("VITRO_DATA_KEYS_SECRET", "k"),
         ];
         let config = Config::read(&Environment::of(&all)).unwrap();
         assert_eq!((config.stack.to_string().as_str(), config.hot_days), ("vitro-acme-dev", 90));

@@ -9,6 +9,7 @@ use futures_util::stream;
 use vitro_cloud::admission::{self, Refusal};
 use vitro_cloud::batch::{BatchResponse, SqsEvent};
 use vitro_cloud::config::StackName;
+use vitro_cloud::data_keys::KnownKeys;
 use vitro_cloud::devices::Registered;
 use vitro_cloud::metrics::Metrics;
 use vitro_cloud::parked::{Parked, ParkedState};
@@ -16,6 +17,7 @@ use vitro_cloud::quarantine::QuarantineCap;
 use vitro_cloud::readings::{Reading, ReadingKey};
 use vitro_cloud::rule_event::RuleEvent;
 use vitro_cloud::{Clock, CloudError};
+use vitro_proof::confidential::{self, DataKeys};
 use vitro_proof::{DeviceId, Kind, Leaf, LocalDay, Reason, UnixMillis, summary};
 
 use crate::config::Config;
@@ -110,6 +112,7 @@ impl<S: Store, C: Clock> Ingest<S, C> {
             }
         }
         let (mut admitted, forged) = self.admit(opened, &mut plan, results).await;
+        let keys = self.data_keys(&mut admitted, results).await;
         let mut lookups = Lookups::of(&self.store, &self.wanted(&admitted, &forged)).await;
         self.refresh_closed(&mut admitted, &lookups).await;
         lookups.add_archived(&self.store, &forgotten(&admitted, &lookups)).await;
@@ -119,7 +122,7 @@ impl<S: Store, C: Clock> Ingest<S, C> {
             a.opened.device.cmp(&b.opened.device).then_with(|| key(a).cmp(&key(b)))
         });
         for message in admitted {
-            self.decide_number(message, &mut lookups, &mut plan, results);
+            self.decide_number(message, &keys, &mut lookups, &mut plan, results);
         }
         for message in forged {
             match lookups.at(&message.device, message.number()) {
@@ -158,6 +161,7 @@ impl<S: Store, C: Clock> Ingest<S, C> {
             let registered = self.registry.get(&message.device).ok_or(Refusal::UnknownDevice)?;
             admission::identify(message.event, message.envelope.header(), Some(&registered.device))?;
             let leaf = admission::verify(&message.envelope, &registered.key)?;
+            admission::check_confidential(message.envelope.header(), &registered.device)?;
             Ok((registered, leaf))
         };
         let mut checked: Vec<_> = opened.iter().map(&check).collect();
@@ -184,6 +188,30 @@ impl<S: Store, C: Clock> Ingest<S, C> {
             }
         }
         (admitted, forged)
+    }
+
+    /// The data-proxy keys of confidential messages, which have to come again if those cannot be read. Of a key that nobody has, the
+    /// content is flagged; the message is stored as any other.
+    async fn data_keys(&self, admitted: &mut Vec<Admitted<'_>>, results: &mut Results) -> KnownKeys {
+        let ids = admitted.iter().filter_map(|message| confidential::recipient(&message.opened.envelope));
+        let ids: BTreeSet<String> = ids.map(str::to_owned).collect();
+        if ids.is_empty() {
+            return KnownKeys::default();
+        }
+        match self.store.data_keys(&ids).await {
+            Ok(keys) => keys,
+            Err(error) => {
+                let error = Rc::new(error);
+                admitted.retain(|message| {
+                    let is_confidential = confidential::recipient(&message.opened.envelope).is_some();
+                    if is_confidential {
+                        results.fail(message.opened.index, Rc::clone(&error));
+                    }
+                    !is_confidential
+                });
+                KnownKeys::default()
+            }
+        }
     }
 
     /// The numbers to look up. A flood of bad signatures is not looked up for ever.
@@ -228,6 +256,7 @@ impl<S: Store, C: Clock> Ingest<S, C> {
     fn decide_number<'e>(
         &self,
         message: Admitted<'e>,
+        keys: &dyn DataKeys,
         lookups: &mut Lookups,
         plan: &mut Plan<'e>,
         results: &mut Results,
@@ -252,7 +281,7 @@ impl<S: Store, C: Clock> Ingest<S, C> {
             let first = known.iter().find(|known| Some(known.leaf) == refusal.contradicts());
             let after = first.and_then(|known| known.pending);
             let device = opened.device.clone();
-            let refused = Refused { after, ..self.apart(opened, &registered, leaf, refusal) };
+            let refused = Refused { after, ..self.apart(opened, &registered, keys, leaf, refusal) };
             if matches!(refused.keep, Keep::Evidence(_)) {
                 lookups.note(&device, number, this);
             }
@@ -262,7 +291,7 @@ impl<S: Store, C: Clock> Ingest<S, C> {
             tracing::info!(reason = "duplicate", device = %opened.device, number = number.0, %leaf, "known already");
             return results.done(index, Done::Duplicate);
         }
-        let reading = match self.reading(&opened, &registered, leaf) {
+        let reading = match self.reading(&opened, &registered, keys, leaf) {
             Ok((reading, day)) => Storing { index, reading, day },
             Err(error) => return results.fail(index, Rc::new(error)),
         };
@@ -280,11 +309,12 @@ impl<S: Store, C: Clock> Ingest<S, C> {
         &self,
         opened: &Opened<'_>,
         registered: &Registered,
+        keys: &dyn DataKeys,
         leaf: Leaf,
     ) -> Result<(Reading, LocalDay), CloudError> {
         let (device, envelope, received) = (&registered.device, &opened.envelope, opened.event.received);
-        let (time, faults) =
-            summary::inspect(envelope.header().content, envelope.payload(), &device.id, device.sensor_table()?);
+        let pack = confidential::pack(envelope, keys);
+        let (time, faults) = summary::inspect(pack.as_deref(), &device.id, device.sensor_table()?);
         let day = self.registry.day_of(registered, decide::instant_of(time, received, self.hot_days))?;
         let spread = time.map(|time| Times { oldest: time, newest: time });
         let mark = self.registry.mark(&device.id);
@@ -307,7 +337,14 @@ impl<S: Store, C: Clock> Ingest<S, C> {
     }
 
     /// A well-signed message that is not stored as a reading of its number.
-    fn apart<'e>(&self, opened: Opened<'e>, registered: &Registered, leaf: Leaf, refusal: Refusal) -> Refused<'e> {
+    fn apart<'e>(
+        &self,
+        opened: Opened<'e>,
+        registered: &Registered,
+        keys: &dyn DataKeys,
+        leaf: Leaf,
+        refusal: Refusal,
+    ) -> Refused<'e> {
         let number = opened.number();
         let mut detail = serde_json::json!({ "number": number.0, "leaf": leaf.to_string() });
         let mut keep = Keep::Quarantined;
@@ -317,7 +354,7 @@ impl<S: Store, C: Clock> Ingest<S, C> {
             let same_key = ReadingKey::new(number, known) == ReadingKey::new(number, &leaf);
             if !registered.device.is_closed(number)
                 && !same_key
-                && let Ok((reading, _)) = self.reading(&opened, registered, leaf)
+                && let Ok((reading, _)) = self.reading(&opened, registered, keys, leaf)
             {
                 keep = Keep::Evidence(Box::new(reading));
             }

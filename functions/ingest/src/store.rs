@@ -5,6 +5,8 @@ use std::future::Future;
 
 use aws_config::SdkConfig;
 use vitro_cloud::archive::S3Archive;
+use vitro_cloud::clock::SystemClock;
+use vitro_cloud::data_keys::{DataKeySource, KnownKeys, SecretDataKeys};
 use vitro_cloud::days::{DayStore, DynamoDays};
 use vitro_cloud::devices::{Device, Devices, Mark, Suspension, suspend_by_rule};
 use vitro_cloud::parked::{Parked, ParkedTable};
@@ -29,6 +31,8 @@ pub type Entries = BTreeMap<DeviceId, Result<Device, CloudError>>;
 pub trait Store {
     /// Registry entries as they are now; who is not registered is not in the answer.
     fn devices(&self, ids: &[DeviceId]) -> impl Future<Output = Result<Entries, CloudError>>;
+    /// The data-proxy keys, those of these ids among them if there are any.
+    fn data_keys(&self, ids: &BTreeSet<String>) -> impl Future<Output = Result<KnownKeys, CloudError>>;
     /// What is stored under the numbers from `first` to `last`, both included.
     fn range(
         &self,
@@ -91,11 +95,12 @@ pub trait Store {
 /// So many readings with the highest numbers tell when a device was heard last: numbers and times go together but for a few.
 const NEWEST: u8 = 16;
 
-/// DynamoDB, S3 and SQS.
-#[derive(Clone, Debug)]
+/// DynamoDB, S3, SQS and Secrets Manager.
+#[derive(Debug)]
 pub struct AwsStore {
     readings: Readings,
     devices: Devices,
+    data_keys: SecretDataKeys<SystemClock>,
     days: DynamoDays,
     parked: ParkedTable,
     quarantine: Quarantine,
@@ -111,6 +116,11 @@ impl AwsStore {
         Self {
             readings: Readings::new(dynamo.clone(), &config.readings_table),
             devices: Devices::new(dynamo.clone(), &config.devices_table),
+            data_keys: SecretDataKeys::new(
+                &aws_sdk_secretsmanager::Client::new(sdk),
+                std::slice::from_ref(&config.data_keys_secret),
+                SystemClock,
+            ),
             days: DynamoDays::new(dynamo.clone(), &config.days_table),
             parked: ParkedTable::new(dynamo, &config.parked_table),
             quarantine: Quarantine::new(aws::s3(sdk), &config.quarantine_bucket),
@@ -126,6 +136,10 @@ impl AwsStore {
 impl Store for AwsStore {
     async fn devices(&self, ids: &[DeviceId]) -> Result<Entries, CloudError> {
         self.devices.get_many(ids).await
+    }
+
+    async fn data_keys(&self, ids: &BTreeSet<String>) -> Result<KnownKeys, CloudError> {
+        self.data_keys.keys(ids).await
     }
 
     async fn range(

@@ -1,5 +1,6 @@
 //! Whole batches through the handler, on a store in memory that can fail and be killed.
 
+mod confidential;
 mod crash;
 mod failing;
 mod memory;

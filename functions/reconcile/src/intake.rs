@@ -6,14 +6,14 @@
 //! takes the predecessor.
 
 use vitro_cloud::admission;
-use vitro_cloud::archive::{CBOR, JSON, PutOnce, block_key, pending_key};
+use vitro_cloud::archive::{CBOR, JSON, PutOnce, block_key, confidential_block_key, pending_key};
 use vitro_cloud::chain::ChainHead;
 use vitro_cloud::days::{DayBlock, DayRow, ObjectRef, edit};
 use vitro_cloud::devices::{Device, Registered};
 use vitro_cloud::queue::{DayTask, SummarizeTask};
 use vitro_cloud::rule_event::RuleEvent;
 use vitro_cloud::{CloudError, admission::Refusal as Admission};
-use vitro_proof::block::{ChainLink, DailyLink, OpenedBlock, check_follows, check_openings};
+use vitro_proof::block::{ChainLink, DailyLink, OpenError, OpenedBlock, ReceivedBlock, check_follows, check_openings};
 use vitro_proof::{
     Block, BlockFault, BlockMessage, BlockNumber, DayBounds, DeviceId, Envelope, Hash, Kind, Reason, Span, Summary,
 };
@@ -81,6 +81,8 @@ impl<R: Into<Refusal>> From<R> for Stop {
 struct Candidate<'e> {
     event: &'e RuleEvent,
     thing: DeviceId,
+    /// The clear message, which is what the contract needs; as it came, it may be confidential.
+    message: BlockMessage,
     opened: OpenedBlock,
 }
 
@@ -111,8 +113,8 @@ impl Ports {
     }
 
     async fn try_block(&self, event: &RuleEvent) -> Result<Taken, Stop> {
-        let message = BlockMessage::decode(&event.envelope)?;
-        let envelope = admission::open(&message.envelope, Kind::Block)?;
+        let received = ReceivedBlock::decode(&event.envelope)?;
+        let envelope = admission::open(received.envelope(), Kind::Block)?;
         let thing: DeviceId = event.thing.parse().map_err(|_| Admission::UnknownDevice)?;
         let device = self.devices.device(&thing).await?;
         // Of a suspended or retired device, blocks up to its last good number are taken.
@@ -122,12 +124,24 @@ impl Ports {
             Err(refusal) => return Err(refusal.into()),
         };
         let device = Registered::new(device.ok_or(Admission::UnknownDevice)?)?;
+        let message = self.reveal(received, &thing, &device).await??;
         let opened = message.open(&thing, &device.key)?;
         if let Some(refusal) = halted.filter(|_| !device.device.is_good_before(opened.block.end())) {
             return Err(refusal.into());
         }
         check_label(&device.device, &opened.block)?;
-        self.chain(&Candidate { event, thing, opened }, &device).await
+        self.chain(&Candidate { event, thing, message, opened }, &device).await
+    }
+
+    /// The clear message of what came; the signature is checked before anything is decrypted.
+    async fn reveal(
+        &self,
+        received: ReceivedBlock,
+        thing: &DeviceId,
+        device: &Registered,
+    ) -> Result<Result<BlockMessage, OpenError>, CloudError> {
+        let keys = self.data_keys.keys(&received.recipient().map(str::to_owned).into_iter().collect()).await?;
+        Ok(received.reveal(thing, &device.key, &keys))
     }
 
     /// Puts a block into its place in the chain, and takes those that waited for it.
@@ -160,11 +174,11 @@ impl Ports {
     async fn check_known(&self, candidate: &Candidate<'_>) -> Result<(), Stop> {
         let key = block_key(&candidate.thing, candidate.opened.number);
         let (_, known) = self.archived_block_at(&key).await?;
-        if hash_of(&known, &key)? == candidate.opened.hash { Ok(()) } else { Err(BlockFault::Fork.into()) }
+        if hash_of(&known.envelope, &key)? == candidate.opened.hash { Ok(()) } else { Err(BlockFault::Fork.into()) }
     }
 
     async fn accept(&self, candidate: &Candidate<'_>, head: &ChainHead) -> Result<(), Stop> {
-        let Candidate { event, thing, opened } = candidate;
+        let Candidate { thing, opened, .. } = candidate;
         let (daily, left) = self.previous_daily(thing, head).await?;
         check_follows(opened, head.block, daily)?;
         check_openings(&opened.summaries, &left)?;
@@ -174,7 +188,7 @@ impl Ports {
             return Err(BlockFault::NotContiguous("another block was accepted for its day").into());
         }
 
-        let object = self.archive_block(candidate, &event.envelope).await?;
+        let object = self.archive_block(candidate).await?;
         if opened.block.is_daily() {
             self.open_day(opened, object, head.daily).await?;
         }
@@ -198,7 +212,7 @@ impl Ports {
         let Some(number) = head.daily else { return Ok((None, Vec::new())) };
         let key = block_key(thing, number);
         let (_, message) = self.archived_block_at(&key).await?;
-        let (hash, block) = signed_block(&message, &key)?;
+        let (hash, block) = signed_block(&message.envelope, &key)?;
         let left = vitro_proof::summary::decode(&message.summaries).map_err(|e| CloudError::damaged(&*key, e))?;
         Ok((Some(DailyLink { hash, to: block.bounds.to, end: block.end() }), left))
     }
@@ -209,17 +223,28 @@ impl Ports {
             return Ok(());
         };
         let (_, waiting) = self.waiting_block(&candidate.thing, next).await?;
-        let (_, block) = signed_block(&waiting, "a waiting block")?;
+        let (_, block) = signed_block(waiting.envelope(), "a waiting block")?;
         if block.previous == candidate.opened.hash { Ok(()) } else { Err(BlockFault::BrokenChain.into()) }
     }
 
-    async fn archive_block(&self, candidate: &Candidate<'_>, message: &[u8]) -> Result<ObjectRef, Stop> {
+    /// Archives the clear message, and before it the confidential one as it came. A confidential block may come again in another
+    /// ciphertext, so what is there already stays.
+    async fn archive_block(&self, candidate: &Candidate<'_>) -> Result<ObjectRef, Stop> {
+        let as_it_came = candidate.event.envelope.clone();
+        let clear = match ReceivedBlock::decode(&as_it_came)? {
+            ReceivedBlock::Clear(_) => as_it_came,
+            ReceivedBlock::Confidential { .. } => {
+                let key = confidential_block_key(&candidate.thing, candidate.opened.number);
+                self.archive.put_once(&key, as_it_came, CBOR).await?;
+                candidate.message.encode()
+            }
+        };
         let key = block_key(&candidate.thing, candidate.opened.number);
-        match self.archive.put_once(&key, message.to_vec(), CBOR).await? {
+        match self.archive.put_once(&key, clear, CBOR).await? {
             PutOnce::Stored(object) => Ok(object),
             PutOnce::Exists => {
                 let (object, known) = self.archived_block_at(&key).await?;
-                let same = hash_of(&known, &key)? == candidate.opened.hash;
+                let same = hash_of(&known.envelope, &key)? == candidate.opened.hash;
                 if same { Ok(object) } else { Err(BlockFault::Fork.into()) }
             }
         }
@@ -252,11 +277,11 @@ impl Ports {
 
     /// Keeps a block until its predecessor comes. The first under its number stays.
     async fn keep_waiting(&self, candidate: &Candidate<'_>) -> Result<(), Stop> {
-        let Candidate { event, thing, opened } = candidate;
+        let Candidate { event, thing, opened, .. } = candidate;
         let event_json = event.raw().as_bytes().to_vec();
         if self.archive.put_once(&pending_key(thing, opened.number), event_json, JSON).await? == PutOnce::Exists {
             let (_, known) = self.waiting_block(thing, opened.number).await?;
-            if hash_of(&known, "a waiting block")? != opened.hash {
+            if hash_of(known.envelope(), "a waiting block")? != opened.hash {
                 return Err(BlockFault::Fork.into());
             }
         } else {
@@ -275,13 +300,13 @@ impl Ports {
         &self,
         thing: &DeviceId,
         number: BlockNumber,
-    ) -> Result<(RuleEvent, BlockMessage), CloudError> {
+    ) -> Result<(RuleEvent, ReceivedBlock), CloudError> {
         let key = pending_key(thing, number);
         let (_, bytes) = self.archive.get_newest(&key).await?;
         let body = String::from_utf8(bytes).map_err(|e| CloudError::damaged(&*key, e))?;
         let event = RuleEvent::parse(body).map_err(|e| CloudError::damaged(&*key, e))?;
-        let message = BlockMessage::decode(&event.envelope).map_err(|e| CloudError::damaged(&*key, e))?;
-        Ok((event, message))
+        let received = ReceivedBlock::decode(&event.envelope).map_err(|e| CloudError::damaged(&*key, e))?;
+        Ok((event, received))
     }
 
     /// Takes the blocks whose turn has come. One that does not continue the chain after all is refused; its number is free again.
@@ -292,12 +317,11 @@ impl Ports {
             let Some(number) = number.filter(|number| head.pending.contains(&number.0)) else {
                 return self.forget_passed(thing, &head).await;
             };
-            let (event, message) = self.waiting_block(thing, number).await?;
-            let opened = match message.open(thing, &device.key) {
-                Ok(opened) => opened,
-                Err(fault) => return Err(CloudError::damaged(pending_key(thing, number), fault)),
-            };
-            let candidate = Candidate { event: &event, thing: thing.clone(), opened };
+            let (event, received) = self.waiting_block(thing, number).await?;
+            let damaged = |fault| CloudError::damaged(pending_key(thing, number), fault);
+            let message = self.reveal(received, thing, device).await?.map_err(damaged)?;
+            let opened = message.open(thing, &device.key).map_err(damaged)?;
+            let candidate = Candidate { event: &event, thing: thing.clone(), message, opened };
             match self.accept(&candidate, &head).await {
                 Ok(()) => {}
                 Err(Stop::Failed(error)) => return Err(error),
@@ -333,12 +357,12 @@ fn check_label(device: &Device, block: &Block) -> Result<(), BlockFault> {
 }
 
 /// An archived block's hash and payload. It was verified before it was archived.
-fn signed_block(message: &BlockMessage, what: &str) -> Result<(Hash, Block), CloudError> {
-    let envelope = Envelope::parse(&message.envelope).map_err(|e| CloudError::damaged(what, e))?;
+fn signed_block(envelope: &[u8], what: &str) -> Result<(Hash, Block), CloudError> {
+    let envelope = Envelope::parse(envelope).map_err(|e| CloudError::damaged(what, e))?;
     let block = Block::decode(envelope.payload()).map_err(|e| CloudError::damaged(what, e))?;
     Ok((envelope.hash(), block))
 }
 
-fn hash_of(message: &BlockMessage, what: &str) -> Result<Hash, CloudError> {
-    Envelope::parse(&message.envelope).map(|envelope| envelope.hash()).map_err(|e| CloudError::damaged(what, e))
+fn hash_of(envelope: &[u8], what: &str) -> Result<Hash, CloudError> {
+    Envelope::parse(envelope).map(|envelope| envelope.hash()).map_err(|e| CloudError::damaged(what, e))
 }

@@ -11,6 +11,7 @@ use vitro_cloud::clock::SystemClock;
 use vitro_cloud::command_key::KmsKey;
 use vitro_cloud::commands::{IotDelivery, SignedCommands, iot_client};
 use vitro_cloud::config::Environment;
+use vitro_cloud::data_keys::SecretDataKeys;
 use vitro_cloud::days::DynamoDays;
 use vitro_cloud::devices::Devices;
 use vitro_cloud::metrics::Metrics;
@@ -47,6 +48,12 @@ async fn ports() -> Result<Ports, Error> {
     let s3 = aws::s3(&config);
     let devices_table = env.required("VITRO_DEVICES_TABLE")?;
     let chains = DynamoChains::new(dynamo.clone(), &devices_table);
+    let secrets = aws_sdk_secretsmanager::Client::new(&config);
+    let data_keys = SecretDataKeys::new(
+        &secrets,
+        &[env.required("VITRO_DATA_KEYS_SECRET")?, env.required("VITRO_RETIRED_KEYS_SECRET")?],
+        SystemClock,
+    );
     let key = KmsKey::new(aws_sdk_kms::Client::new(&config), env.required("VITRO_COMMAND_KEY")?, SystemClock);
     let iot = iot_client(&config, env.optional("VITRO_IOT_ENDPOINT").as_deref());
     let delivery = IotDelivery::new(iot, stack.customer().clone());
@@ -63,6 +70,7 @@ async fn ports() -> Result<Ports, Error> {
         days: Box::new(DynamoDays::new(dynamo.clone(), env.required("VITRO_DAYS_TABLE")?)),
         chains: Box::new(chains.clone()),
         archive: Box::new(S3Archive::new(s3.clone(), env.required("VITRO_ARCHIVE_BUCKET")?)),
+        data_keys: Box::new(data_keys),
         outbox: Box::new(SqsOutbox::new(aws_sdk_sqs::Client::new(&config), urls)),
         commands: Box::new(SignedCommands::new(key, chains, delivery, SystemClock)),
         refusals: Box::new(AwsRefusals::new(

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use vitro_cloud::archive::Archive;
 use vitro_cloud::chain::ChainStore;
 use vitro_cloud::commands::Commands;
+use vitro_cloud::data_keys::DataKeySource;
 use vitro_cloud::days::{DayStore, ObjectRef};
 use vitro_cloud::devices::StatusStore;
 use vitro_cloud::metrics::Metrics;
@@ -29,6 +30,8 @@ pub struct Ports {
     pub chains: Box<dyn ChainStore>,
     /// The archive.
     pub archive: Box<dyn Archive>,
+    /// The data-proxy keys, retired ones too.
+    pub data_keys: Box<dyn DataKeySource>,
     /// The queues.
     pub outbox: Box<dyn Outbox>,
     /// Commands to devices.

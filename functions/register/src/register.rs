@@ -255,6 +255,7 @@ impl<L: Channel> Register<L> {
             metering_point: expected.metering_point,
             zone: expected.zone,
             shard: expected.shard,
+            confidential: expected.confidential,
             sensor_tables: vec![expected.sensor_table],
             mark: None,
             head: None,

@@ -108,6 +108,7 @@ fn device() -> Device {
         metering_point: "mp-1".into(),
         zone: "Etc/UTC".parse().unwrap(),
         shard: "north".into(),
+        confidential: false,
         sensor_tables: serde_json::from_str(table).unwrap(),
         mark: None,
         head: None,

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use vitro_cloud::CloudError;
 use vitro_cloud::readings::Reading;
+use vitro_proof::confidential::DataKeys;
 use vitro_proof::reconcile::{CloudDay, DayFrame, Stored};
 use vitro_proof::{Hash, Leaf, merkle};
 
@@ -33,11 +34,17 @@ struct Slot<'a> {
     taken: usize,
 }
 
-/// Sums up a day. `readings` are of the frame's run, by number and then by received time; `root` is the block's, if there is one.
+/// Sums up a day. `readings` are of the frame's run, by number and then by received time; `root` is the block's, if there is one;
+/// `keys` open what is confidential.
 ///
 /// # Errors
 /// [`CloudError::Damaged`] if stored bytes are no envelope.
-pub fn sum_up(frame: &DayFrame<'_>, readings: &[Reading], root: Option<Hash>) -> Result<Chosen, CloudError> {
+pub fn sum_up(
+    frame: &DayFrame<'_>,
+    readings: &[Reading],
+    root: Option<Hash>,
+    keys: &dyn DataKeys,
+) -> Result<Chosen, CloudError> {
     let mut slots = Vec::new();
     for of_number in readings.chunk_by(|a, b| a.number() == b.number()) {
         let leaves = of_number.iter().map(|r| Ok(r.parse()?.leaf())).collect::<Result<Vec<_>, CloudError>>()?;
@@ -51,7 +58,7 @@ pub fn sum_up(frame: &DayFrame<'_>, readings: &[Reading], root: Option<Hash>) ->
         std::iter::once(&slot.readings[slot.taken]).chain(others)
     });
     let stored = in_order.map(|reading| Stored { number: reading.number(), envelope: &reading.envelope });
-    let day = CloudDay::compute(frame, stored)
+    let day = CloudDay::compute(frame, stored, keys)
         .map_err(|fault| CloudError::damaged(format!("a reading of {} {}", frame.thing, frame.day), fault))?;
     let several = slots.iter().filter(|slot| slot.leaves.len() > 1);
     let leaves = several.map(|slot| (slot.number, slot.leaves[slot.taken])).collect();
@@ -125,6 +132,7 @@ mod tests {
 
     use proptest::prelude::*;
     use vitro_cloud::readings::ReadingKey;
+    use vitro_proof::confidential::NoKeys;
     use vitro_proof::crypto::SoftwareSigner;
     use vitro_proof::envelope::seal;
     use vitro_proof::{ContentType, DayBounds, DeviceId, Header, Kind, SensorTable, SequenceNumber, UnixMillis};
@@ -169,7 +177,7 @@ mod tests {
     #[test]
     fn the_first_received_counts() {
         let readings = [reading(0, 1, 5), reading(0, 2, 9), reading(1, 3, 6)];
-        let chosen = with_frame(2, |frame| sum_up(frame, &readings, None)).unwrap();
+        let chosen = with_frame(2, |frame| sum_up(frame, &readings, None, &NoKeys)).unwrap();
         assert_eq!(chosen.day.equivocal, [0]);
         assert_eq!(chosen.leaves, BTreeMap::from([(0, leaf(&readings[0]))]));
         assert_eq!(chosen.day.root, merkle::root(&[leaf(&readings[0]), leaf(&readings[2])]));
@@ -179,7 +187,7 @@ mod tests {
     fn what_the_block_signed_for_is_found() {
         let readings = [reading(0, 1, 5), reading(0, 2, 9), reading(1, 3, 6), reading(2, 4, 1), reading(2, 5, 2)];
         let signed = [1, 2, 4].map(|index: usize| leaf(&readings[index]));
-        let chosen = with_frame(3, |frame| sum_up(frame, &readings, Some(merkle::root(&signed)))).unwrap();
+        let chosen = with_frame(3, |frame| sum_up(frame, &readings, Some(merkle::root(&signed)), &NoKeys)).unwrap();
         assert_eq!(chosen.day.root, merkle::root(&signed));
         assert_eq!(chosen.leaves, BTreeMap::from([(0, signed[0]), (2, signed[2])]));
         assert_eq!(chosen.day.equivocal, [0, 2]);
@@ -188,7 +196,7 @@ mod tests {
     #[test]
     fn an_unknown_root_leaves_the_first_received() {
         let readings = [reading(0, 1, 5), reading(0, 2, 9), reading(1, 3, 6)];
-        let chosen = with_frame(2, |frame| sum_up(frame, &readings, Some(Hash([7; 32])))).unwrap();
+        let chosen = with_frame(2, |frame| sum_up(frame, &readings, Some(Hash([7; 32])), &NoKeys)).unwrap();
         assert_eq!(chosen.leaves, BTreeMap::from([(0, leaf(&readings[0]))]));
     }
 
@@ -205,7 +213,7 @@ mod tests {
         let likely: [&dyn Fn(u64) -> bool; 4] = [&|_| false, &|_| true, &|n| n == 11, &|n| n != 7];
         for second in likely {
             let (readings, root) = twice(12, second);
-            let chosen = with_frame(12, |frame| sum_up(frame, &readings, Some(root))).unwrap();
+            let chosen = with_frame(12, |frame| sum_up(frame, &readings, Some(root), &NoKeys)).unwrap();
             assert_eq!(chosen.day.root, root);
             assert_eq!(chosen.leaves[&11], leaf(&readings[22 + usize::from(second(11))]));
         }
@@ -214,7 +222,7 @@ mod tests {
     #[test]
     fn the_search_is_bounded() {
         let (readings, root) = twice(12, |n| n % 2 == 1);
-        let chosen = with_frame(12, |frame| sum_up(frame, &readings, Some(root))).unwrap();
+        let chosen = with_frame(12, |frame| sum_up(frame, &readings, Some(root), &NoKeys)).unwrap();
         assert_ne!(chosen.day.root, root, "2^12 combinations are not all tried");
         assert_eq!(chosen.leaves[&11], leaf(&readings[22]), "the first received stays");
     }
@@ -232,7 +240,7 @@ mod tests {
                 readings.extend(of_number);
             }
             let root = merkle::root(&signed);
-            let chosen = with_frame(count, |frame| sum_up(frame, &readings, Some(root))).unwrap();
+            let chosen = with_frame(count, |frame| sum_up(frame, &readings, Some(root), &NoKeys)).unwrap();
             prop_assert_eq!(chosen.day.root, root);
         }
     }

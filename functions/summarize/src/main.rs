@@ -6,6 +6,7 @@ use vitro_cloud::aws;
 use vitro_cloud::chain::DynamoChains;
 use vitro_cloud::clock::SystemClock;
 use vitro_cloud::config::Environment;
+use vitro_cloud::data_keys::SecretDataKeys;
 use vitro_cloud::days::DynamoDays;
 use vitro_cloud::devices::Devices;
 use vitro_cloud::queue::{QueueUrls, SqsOutbox};
@@ -43,6 +44,11 @@ async fn ports() -> Result<Ports, Error> {
         days: Box::new(DynamoDays::new(dynamo.clone(), env.required("VITRO_DAYS_TABLE")?)),
         chains: Box::new(DynamoChains::new(dynamo, devices_table)),
         archive: Box::new(S3Archive::new(aws::s3(&config), env.required("VITRO_ARCHIVE_BUCKET")?)),
+        data_keys: Box::new(SecretDataKeys::new(
+            &aws_sdk_secretsmanager::Client::new(&config),
+            &[env.required("VITRO_DATA_KEYS_SECRET")?, env.required("VITRO_RETIRED_KEYS_SECRET")?],
+            SystemClock,
+        )),
         outbox: Box::new(SqsOutbox::new(aws_sdk_sqs::Client::new(&config), urls)),
         clock: Box::new(SystemClock),
         deadline_hours: env.parsed("VITRO_DEADLINE_HOURS", 6)?,

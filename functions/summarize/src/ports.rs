@@ -3,6 +3,7 @@
 use vitro_cloud::Clock;
 use vitro_cloud::archive::Archive;
 use vitro_cloud::chain::ChainStore;
+use vitro_cloud::data_keys::DataKeySource;
 use vitro_cloud::days::DayStore;
 use vitro_cloud::queue::Outbox;
 use vitro_cloud::sources::{DeviceSource, ReadingSource};
@@ -19,6 +20,8 @@ pub struct Ports {
     pub chains: Box<dyn ChainStore>,
     /// The archive.
     pub archive: Box<dyn Archive>,
+    /// The data-proxy keys, retired ones too.
+    pub data_keys: Box<dyn DataKeySource>,
     /// The queues.
     pub outbox: Box<dyn Outbox>,
     /// The time.

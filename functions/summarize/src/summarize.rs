@@ -1,6 +1,6 @@
 //! Summing up one day.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use vitro_cloud::CloudError;
 use vitro_cloud::archive::{JSON, block_key, summary_key};
@@ -11,6 +11,7 @@ use vitro_cloud::readings::Reading;
 use vitro_cloud::sources::{around_day, run};
 use vitro_cloud::summaries::SummaryDocument;
 use vitro_proof::block::OpenedBlock;
+use vitro_proof::confidential;
 use vitro_proof::reconcile::DayFrame;
 use vitro_proof::summary::closings;
 use vitro_proof::{BlockMessage, BlockNumber, DayBounds, Decimal, DeviceId, Hash, SensorName, SensorTable, UnixMillis};
@@ -89,7 +90,8 @@ impl Ports {
             table: &scope.table,
             openings: &scope.openings,
         };
-        let chosen = sum_up(&frame, &scope.readings, scope.root)?;
+        let keys = self.data_keys.keys(&recipients(&scope.readings)?).await?;
+        let chosen = sum_up(&frame, &scope.readings, scope.root, &keys)?;
         let document = SummaryDocument::new(block, chosen.day, chosen.leaves);
         let summary = self.archive.put(&summary_key(&task.thing, task.day), document.write()?, JSON).await?;
         let note = |row: &mut DayRow| row.summarized(block, task.attempt, &summary);
@@ -156,6 +158,17 @@ impl Ports {
         let (_, bytes) = self.archive.get_newest(&key).await?;
         open(&device.device.id, device, &key, &bytes)
     }
+}
+
+/// Whose keys the day's confidential envelopes are encrypted for.
+fn recipients(readings: &[Reading]) -> Result<BTreeSet<String>, CloudError> {
+    let mut ids = BTreeSet::new();
+    for reading in readings {
+        if let Some(id) = confidential::recipient(&reading.parse()?) {
+            ids.insert(id.to_owned());
+        }
+    }
+    Ok(ids)
 }
 
 fn newest_table(device: &Device) -> Result<SensorTable, CloudError> {

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use vitro_cloud::archive::Archive;
 use vitro_cloud::clock::FixedClock;
+use vitro_cloud::data_keys::KnownKeys;
 use vitro_cloud::days::DayStore;
 use vitro_cloud::devices::{Device, Status};
 use vitro_cloud::memory::{Fuse, MemoryArchive, MemoryChains, MemoryDays, MemoryDevices, MemoryOutbox, MemoryReadings};
@@ -47,6 +48,7 @@ fn device(index: u32) -> Device {
         metering_point: "mp".into(),
         zone: "Europe/Warsaw".parse().unwrap(),
         shard: "north".into(),
+        confidential: false,
         sensor_tables: serde_json::from_str(r#"[{"version":1,"sensors":[{"name":"t","unit":"Cel","kind":"gauge"}]}]"#)
             .unwrap(),
         mark: None,
@@ -81,6 +83,7 @@ fn world(count: u32) -> World {
         days: Box::new(days.clone()),
         chains: Box::new(MemoryChains::new(fuse.clone(), &ids)),
         archive: Box::new(archive.clone()),
+        data_keys: Box::new(KnownKeys::default()),
         outbox: Box::new(outbox.clone()),
         clock: Box::new(FixedClock::new(UnixMillis(0))),
         deadline_hours: DEADLINE_HOURS,

@@ -50,6 +50,7 @@ mod tests {
             metering_point: "mp-1".into(),
             zone: "Etc/GMT+7".parse().unwrap(),
             shard: "west".into(),
+            confidential: false,
             sensor_tables: vec![serde_json::from_str(table).unwrap()],
             mark: None,
             head: None,

@@ -4,7 +4,7 @@
 //! Pure: the caller brings the rule event and the registry's entry. Telemetry, blocks and replies pass the same checks.
 
 use thiserror::Error;
-use vitro_proof::{Envelope, EnvelopeFault, Header, Kind, Leaf, Reason, Verify};
+use vitro_proof::{ContentType, Envelope, EnvelopeFault, Header, Kind, Leaf, Reason, Verify};
 
 use crate::devices::{Device, Status};
 use crate::rule_event::RuleEvent;
@@ -41,6 +41,9 @@ pub enum Refusal {
     /// The signature does not verify, but it is that of a stored envelope of the same number: a copy was altered.
     #[error("an altered copy of a stored envelope")]
     AlteredCopy,
+    /// The device's telemetry is confidential by agreement, and this came in clear.
+    #[error("telemetry in clear, which is confidential by agreement")]
+    ClearTelemetry,
     /// Another envelope was signed under this number before.
     #[error("another envelope has this number: leaf {known}")]
     Equivocation {
@@ -74,6 +77,7 @@ impl Reason for Refusal {
             Self::DeviceRetired => "device_retired",
             Self::BadSignature => "bad_signature",
             Self::AlteredCopy => "altered_copy",
+            Self::ClearTelemetry => "clear_telemetry",
             Self::Equivocation { .. } => "equivocation",
             Self::Late => "late",
         }
@@ -128,11 +132,22 @@ pub fn verify(envelope: &Envelope<'_>, key: &dyn Verify) -> Result<Leaf, Refusal
     envelope.verify_leaf(key).map_err(|_| Refusal::BadSignature)
 }
 
+/// Checks that confidential telemetry comes encrypted. Encrypted telemetry of any other device is taken as well: the agreement asks
+/// for the least that a device has to do, and a device changes over without a gap.
+///
+/// # Errors
+/// [`Refusal::ClearTelemetry`].
+pub fn check_confidential(header: &Header, device: &Device) -> Result<(), Refusal> {
+    let is_clear = header.content == ContentType::Senml;
+    if device.confidential && is_clear { Err(Refusal::ClearTelemetry) } else { Ok(()) }
+}
+
 #[cfg(test)]
 mod tests {
+    use vitro_proof::Signer;
+    use vitro_proof::UnixMillis;
     use vitro_proof::crypto::{AwsLcKey, SoftwareSigner};
     use vitro_proof::envelope::seal;
-    use vitro_proof::{ContentType, Signer, UnixMillis};
 
     use super::*;
     use crate::devices::tests::device;
@@ -181,6 +196,16 @@ mod tests {
                 let since = Device { suspended_at: Some(UnixMillis(at)), ..halted.clone() };
                 assert_eq!(of(&good, "dev-1", Some(&since)), expected, "received at 0, {status:?} since {at}");
             }
+        }
+    }
+
+    #[test]
+    fn what_is_confidential_comes_encrypted() {
+        let encrypted = Header { content: ContentType::Encrypted, ..header("dev-1") };
+        let confidential = Device { confidential: true, ..device() };
+        assert_eq!(check_confidential(&header("dev-1"), &confidential), Err(Refusal::ClearTelemetry));
+        for (header, device) in [(&encrypted, &confidential), (&encrypted, &device()), (&header("dev-1"), &device())] {
+            assert_eq!(check_confidential(header, device), Ok(()));
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! | key | holds | changes |
 //! | --- | --- | --- |
-//! | `blocks/<thing>/<number>.cbor` | a block message as it came | never |
+//! | `blocks/<thing>/<number>.cbor` | a block message in clear, as it came or as it was decrypted | never |
+//! | `blocks/<thing>/<number>.confidential.cbor` | a confidential block message as it came | never |
 //! | `blocks/<thing>/pending/<number>.json` | the rule event of a block that waits for its predecessor | never |
 //! | `summaries/<thing>/<day>.json` | the cloud's own account of a day ([`crate::summaries`]) | a version an attempt |
 //! | `raw/<thing>/<day>.cbor` | the day's envelopes, a CBOR sequence (RFC 8742) in order of number | a version an account |
@@ -32,6 +33,12 @@ pub const JSON: &str = "application/json";
 #[must_use]
 pub fn block_key(thing: &DeviceId, number: BlockNumber) -> String {
     format!("blocks/{thing}/{:010}.cbor", number.0)
+}
+
+/// The key of an accepted block's message as it came, if that was confidential.
+#[must_use]
+pub fn confidential_block_key(thing: &DeviceId, number: BlockNumber) -> String {
+    format!("blocks/{thing}/{:010}.confidential.cbor", number.0)
 }
 
 /// The key of the rule event of a block that waits for its predecessor.

@@ -140,6 +140,8 @@ pub struct Device {
     pub zone: ZoneName,
     /// The group of devices that agreements cover.
     pub shard: String,
+    /// By agreement its telemetry comes encrypted; what comes in clear is refused.
+    pub confidential: bool,
     /// Every version of its sensors, the newest last; never empty.
     pub sensor_tables: Vec<SensorTable>,
     /// The newest message known; nothing if none came yet.

@@ -30,6 +30,12 @@ pub fn b(bytes: impl Into<Vec<u8>>) -> AttributeValue {
     AttributeValue::B(Blob::new(bytes))
 }
 
+/// A truth value.
+#[must_use]
+pub fn flag(value: bool) -> AttributeValue {
+    AttributeValue::Bool(value)
+}
+
 /// A set of texts. DynamoDB has no empty sets: the caller leaves those out.
 #[must_use]
 pub fn ss<T: ToString>(texts: impl IntoIterator<Item = T>) -> AttributeValue {
@@ -114,6 +120,18 @@ impl<'a> Reader<'a> {
         T::Err: fmt::Display,
     {
         self.number_opt(name)?.ok_or_else(|| self.missing(name))
+    }
+
+    /// A truth value; absent, it is false.
+    ///
+    /// # Errors
+    /// [`CloudError::Damaged`] if it is of another type.
+    pub fn flag(&self, name: &str) -> Result<bool, CloudError> {
+        match self.item.get(name) {
+            None => Ok(false),
+            Some(AttributeValue::Bool(flag)) => Ok(*flag),
+            Some(_) => Err(self.bad(name, "it is no truth value")),
+        }
     }
 
     /// Bytes that may be absent.

@@ -16,6 +16,7 @@ pub mod command_key;
 #[cfg(feature = "commands")]
 pub mod commands;
 pub mod config;
+pub mod data_keys;
 pub mod days;
 pub mod devices;
 mod error;

@@ -74,6 +74,7 @@ impl SummaryDocument {
 
 #[cfg(test)]
 mod tests {
+    use vitro_proof::confidential::NoKeys;
     use vitro_proof::reconcile::{DayFrame, Stored};
     use vitro_proof::{DayBounds, DeviceId, SensorTable};
 
@@ -95,7 +96,7 @@ mod tests {
             table: &table,
             openings: &openings,
         };
-        let day = CloudDay::compute(&frame, std::iter::empty::<Stored<'_>>()).unwrap();
+        let day = CloudDay::compute(&frame, std::iter::empty::<Stored<'_>>(), &NoKeys).unwrap();
         SummaryDocument::new(Some(BlockNumber(3)), day, BTreeMap::from([(8, Leaf([5; 32]))]))
     }
 

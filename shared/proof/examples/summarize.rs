@@ -9,6 +9,7 @@ use std::io::{BufRead, Write};
 
 use serde::Deserialize;
 use serde_json::json;
+use vitro_proof::confidential::NoKeys;
 use vitro_proof::reconcile::{CloudDay, DayFrame, Stored};
 use vitro_proof::{DayBounds, Decimal, DeviceId, Envelope, LocalDay, SensorName, SensorTable, SequenceNumber, summary};
 
@@ -40,7 +41,7 @@ fn main() {
             openings: &run.openings,
         };
         let stored = envelopes.iter().map(|bytes| Stored { number: SequenceNumber(number(bytes)), envelope: bytes });
-        let cloud = CloudDay::compute(&frame, stored).unwrap();
+        let cloud = CloudDay::compute(&frame, stored, &NoKeys).unwrap();
         let summaries = hex::encode(summary::encode(&cloud.summaries));
         writeln!(out, "{}", json!({"root": cloud.root, "summaries": summaries})).unwrap();
     }

@@ -1,5 +1,7 @@
 //! A device's own signed account of a day, and the chain of such blocks.
 
+mod received;
+
 use minicbor::Decoder;
 use minicbor::data::Type;
 
@@ -10,6 +12,8 @@ use crate::envelope::{ContentType, Envelope, Header, Kind, seal};
 use crate::error::{BlockFault, SignerError};
 use crate::ids::{BlockNumber, DeviceId, Hash};
 use crate::summary::{self, Figures, Summary, closings};
+
+pub use received::ReceivedBlock;
 
 /// The version of the block's format.
 pub const VERSION: u8 = 1;
@@ -172,7 +176,7 @@ pub struct BlockMessage {
     pub envelope: Vec<u8>,
     /// Random bytes that keep the digest from being guessed.
     pub salt: [u8; 16],
-    /// The summaries' CBOR as the digest is over it: an array, or a COSE_Encrypt.
+    /// The summaries' CBOR as the digest is over it.
     pub summaries: Vec<u8>,
 }
 

@@ -85,18 +85,14 @@ fn item(bytes: &[u8], at: usize, depth: usize) -> Result<usize, CborFault> {
         }
         5 => {
             let mut end = start;
-            let mut keys = BTreeSet::new();
+            let mut keys = Keys::default();
             for _ in 0..argument {
                 let key = end;
                 end = item(bytes, key, depth + 1)?;
                 // The same integer in two encodings is the same key, so integers are compared by value.
                 let (kind, value, _) = head(bytes, key)?;
-                let fresh = if kind <= 1 {
-                    keys.insert((kind, value, &bytes[..0]))
-                } else {
-                    keys.insert((kind, 0, &bytes[key..end]))
-                };
-                if !fresh {
+                let fresh = if kind <= 1 { (kind, value, &bytes[..0]) } else { (kind, 0, &bytes[key..end]) };
+                if !keys.insert(fresh) {
                     return Err(CborFault::Malformed("a duplicate key"));
                 }
                 end = item(bytes, end, depth + 1)?;
@@ -108,11 +104,51 @@ fn item(bytes: &[u8], at: usize, depth: usize) -> Result<usize, CborFault> {
     }
 }
 
+/// A map's key: its major type and value, and its encoding where that is not an integer.
+type Key<'a> = (u8, u64, &'a [u8]);
+
+/// So many keys of a map cost no memory.
+const FEW: usize = 8;
+
+/// The keys of a map. The maps of our formats are small, and written in order: those cost a comparison a key and no memory.
+#[derive(Default)]
+struct Keys<'a> {
+    few: [Key<'a>; FEW],
+    count: usize,
+    many: BTreeSet<Key<'a>>,
+}
+
+impl<'a> Keys<'a> {
+    /// Whether the key is new.
+    fn insert(&mut self, key: Key<'a>) -> bool {
+        let few = &self.few[..self.count];
+        let is_last = self.many.is_empty() && few.last().is_none_or(|last| *last < key);
+        if !is_last && (few.contains(&key) || self.many.contains(&key)) {
+            return false;
+        }
+        // In the array they stay in order, so that the last is the greatest.
+        if is_last && self.count < FEW {
+            self.few[self.count] = key;
+            self.count += 1;
+        } else {
+            self.many.insert(key);
+        }
+        true
+    }
+}
+
 /// Encodes into a fresh buffer. Writing to a `Vec` cannot fail, which spares every caller an error path that cannot be taken.
 pub(crate) fn encode(
     write: impl FnOnce(&mut Encoder<&mut Vec<u8>>) -> Result<(), minicbor::encode::Error<std::convert::Infallible>>,
 ) -> Vec<u8> {
-    let mut out = Vec::new();
+    encode_into(Vec::new(), write)
+}
+
+/// As [`encode`], into a buffer that has room already.
+pub(crate) fn encode_into(
+    mut out: Vec<u8>,
+    write: impl FnOnce(&mut Encoder<&mut Vec<u8>>) -> Result<(), minicbor::encode::Error<std::convert::Infallible>>,
+) -> Vec<u8> {
     match write(&mut Encoder::new(&mut out)) {
         Ok(()) => out,
         // Cannot fail: the writer is infallible, and no encoder here raises a message of its own.
@@ -122,6 +158,8 @@ pub(crate) fn encode(
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn fault(hex_text: &str) -> Option<CborFault> {
@@ -166,6 +204,19 @@ mod tests {
             assert_eq!(fault(bad), Some(CborFault::Malformed("a duplicate key")), "{bad}");
         }
         assert_eq!(fault("a201022003"), None, "1 and -1 differ");
+    }
+
+    proptest! {
+        #[test]
+        fn a_key_is_new_exactly_once(keys in proptest::collection::vec((0u8..4, 0u64..12), 0..30)) {
+            let mut known = Keys::default();
+            let texts: Vec<[u8; 1]> = keys.iter().map(|(_, value)| [u8::try_from(*value).unwrap()]).collect();
+            let mut all = BTreeSet::new();
+            for ((kind, value), text) in keys.iter().zip(&texts) {
+                let key: Key<'_> = if *kind <= 1 { (*kind, *value, &[]) } else { (*kind, 0, text) };
+                prop_assert_eq!(known.insert(key), all.insert(key));
+            }
+        }
     }
 
     #[test]

@@ -40,6 +40,12 @@ impl PublicKey {
         Self::from_sec1(der.strip_prefix(&SPKI_PREFIX).ok_or(ProofError::BadKey)?)
     }
 
+    /// Takes a point that a backend has written.
+    #[cfg(feature = "confidential")]
+    pub(crate) fn from_point(point: [u8; 65]) -> Self {
+        Self(point)
+    }
+
     /// The 65 bytes of the point.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 65] {

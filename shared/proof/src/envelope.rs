@@ -218,8 +218,11 @@ fn leaf_of(sig_structure: &[u8]) -> Leaf {
     Leaf(sha256(&[&[0x00], sig_structure]).0)
 }
 
+/// What a Sig_structure has at most beside the two strings: its array, the context, the empty external data, two heads.
+const SIG_STRUCTURE_HEADS: usize = 1 + 11 + 1 + 2 * 9;
+
 fn sig_structure(protected: &[u8], payload: &[u8]) -> Vec<u8> {
-    cbor::encode(|e| {
+    cbor::encode_into(Vec::with_capacity(protected.len() + payload.len() + SIG_STRUCTURE_HEADS), |e| {
         e.array(4)?.str("Signature1")?.bytes(protected)?.bytes(&[])?.bytes(payload)?;
         Ok(())
     })

@@ -61,6 +61,12 @@ pub enum ContentFault {
     /// The payload is encrypted, and the reader has no key for it.
     #[error("encrypted")]
     Encrypted,
+    /// The payload is no COSE_Encrypt as the profile has it, or holds something else than a pack.
+    #[error("encrypted in another form")]
+    BadEncryption,
+    /// The reader has the key that the payload names, and it does not open it.
+    #[error("it does not decrypt")]
+    Undecryptable,
     /// The resolved name does not begin with the device's own `<thing>/`.
     #[error("a name of another device")]
     ForeignName,
@@ -108,6 +114,8 @@ impl Reason for ContentFault {
             Self::UnreadablePack => "unreadable_pack",
             Self::TooManyRecords => "too_many_records",
             Self::Encrypted => "encrypted",
+            Self::BadEncryption => "bad_encryption",
+            Self::Undecryptable => "undecryptable",
             Self::ForeignName => "foreign_name",
             Self::UnknownSensor => "unknown_sensor",
             Self::UnitMismatch => "unit_mismatch",
@@ -155,6 +163,12 @@ pub enum BlockFault {
     /// The summaries are inconsistent in themselves or with the block.
     #[error("the summaries are inconsistent: {0}")]
     BadSummaries(String),
+    /// Salt and summaries are encrypted, and the reader has no key for them.
+    #[error("the summaries are encrypted for {0:?}, of which there is no key")]
+    Encrypted(String),
+    /// Salt and summaries are not encrypted as the profile has it, or do not decrypt under the key that they name.
+    #[error("the summaries do not decrypt: {0}")]
+    Undecryptable(String),
     /// The local day's label does not belong to the interval in the zone.
     #[error("the label of the local day does not fit its interval")]
     BadLabel,
@@ -172,6 +186,8 @@ impl Reason for BlockFault {
             Self::Fork => "fork",
             Self::BadOpening(_) => "bad_opening",
             Self::BadSummaries(_) => "bad_summaries",
+            Self::Encrypted(_) => "block_encrypted",
+            Self::Undecryptable(_) => "block_undecryptable",
             Self::BadLabel => "bad_label",
         }
     }

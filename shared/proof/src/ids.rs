@@ -91,6 +91,15 @@ text_id!(
         && t.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
 );
 
+text_id!(
+    /// The id of a data-proxy key, which is the `kid` of what is encrypted for it: 1 to 64 letters, digits, `_` or `-`. Ours are the
+    /// first 16 hex digits of SHA-256 over the SEC1 point ([`crate::command::key_id`]).
+    DataKeyId,
+    "id of a data-proxy key",
+    |t| (1..=64).contains(&t.len())
+        && t.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+);
+
 macro_rules! counted {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*

@@ -14,6 +14,7 @@ pub mod cbor;
 #[cfg(feature = "chain")]
 pub mod chain;
 pub mod command;
+pub mod confidential;
 pub mod counter;
 pub mod crypto;
 pub mod day;
@@ -36,7 +37,8 @@ pub use decimal::Decimal;
 pub use envelope::{ContentType, Envelope, Header, Kind};
 pub use error::{BlockFault, ContentFault, EnvelopeFault, ProofError, Reason, SignerError};
 pub use ids::{
-    BlockNumber, CommandNumber, Customer, DeviceId, Hash, Leaf, ReplyNumber, SensorName, SequenceNumber, UnixMillis,
+    BlockNumber, CommandNumber, Customer, DataKeyId, DeviceId, Hash, Leaf, ReplyNumber, SensorName, SequenceNumber,
+    UnixMillis,
 };
 pub use sensors::{Sensor, SensorKind, SensorTable};
 pub use summary::Summary;

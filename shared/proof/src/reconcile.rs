@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::account::{Account, Range};
 use crate::block::OpenedBlock;
+use crate::confidential::{self, DataKeys};
 use crate::day::{DayBounds, LocalDay};
 use crate::decimal::Decimal;
 use crate::envelope::Envelope;
@@ -120,13 +121,14 @@ pub struct CloudDay {
 
 impl CloudDay {
     /// Sums up the envelopes of a run. `stored` is in ascending order of number; where several envelopes have one number, the first
-    /// is taken and the number is listed as equivocal.
+    /// is taken and the number is listed as equivocal. `keys` open what is confidential.
     ///
     /// # Errors
     /// [`EnvelopeFault`] if bytes in the store are no envelope: they were verified before they were stored, so the store is damaged.
     pub fn compute<'a>(
         frame: &DayFrame<'_>,
         stored: impl IntoIterator<Item = Stored<'a>>,
+        keys: &dyn DataKeys,
     ) -> Result<Self, EnvelopeFault> {
         let mut summarizer = Summarizer::new(frame.thing, frame.table, frame.bounds, frame.openings);
         let mut leaves: Vec<Leaf> = Vec::new();
@@ -149,7 +151,8 @@ impl CloudDay {
             numbers.push(item.number.0);
             bytes += item.envelope.len() as u64;
             units += envelope.metered_units();
-            summarizer.add(item.number, envelope.header().content, envelope.payload());
+            let pack = confidential::pack(&envelope, keys);
+            summarizer.add(item.number, pack.as_deref());
         }
         let missing = holes(frame.first, end, &numbers);
         let gaps = summarizer

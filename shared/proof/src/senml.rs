@@ -2,22 +2,19 @@
 //!
 //! Reading is a pure function of the bytes, so device and cloud flag the same records. Numbers stay exact decimals.
 
-use std::collections::BTreeSet;
-
-use minicbor::Decoder;
-use minicbor::data::{Tag, Type};
+mod lines;
+mod quantity;
 
 use crate::cbor;
 use crate::decimal::Decimal;
 use crate::error::ContentFault;
 use crate::ids::{DeviceId, SensorName, UnixMillis};
 
+pub(crate) use lines::{Line, Lines, Said, read_lines};
+pub(crate) use quantity::Quantity;
+
 /// The most records of one envelope.
 pub const MAX_RECORDS: usize = 256;
-/// RFC 8428, section 4.5.3: times from 2^28 on are absolute.
-const ABSOLUTE: i64 = 1 << 28;
-/// The last millisecond of the year 9999.
-const LAST_MILLI: i64 = 253_402_300_799_999;
 /// What a logger writes for a value it marks missing.
 pub const MISSING: &str = "missing";
 
@@ -72,243 +69,22 @@ mod label {
 /// # Errors
 /// A [`ContentFault`] that concerns the whole pack; faults of single records stand in their place in the pack.
 pub fn read_pack(payload: &[u8], thing: &DeviceId) -> Result<Pack, ContentFault> {
-    let records = read_records(payload, thing)?;
-    Ok(records.into_iter().map(|record| record.map_err(|refused| refused.fault)).collect())
+    let lines = read_lines(payload, thing)?;
+    Ok(lines.into_iter().map(|line| line.map(Record::from).map_err(|refused| refused.fault)).collect())
 }
 
-/// A record with a fault, and whose it is as far as that can be told: a summary counts it as flagged.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Refused {
-    /// The sensor's name without the device's prefix; nothing if the name is not this device's.
-    pub(crate) sensor: Option<String>,
-    /// What is wrong.
-    pub(crate) fault: ContentFault,
-}
-
-/// As [`read_pack`], with the sensors of the records that have a fault.
-pub(crate) fn read_records(payload: &[u8], thing: &DeviceId) -> Result<Vec<Result<Record, Refused>>, ContentFault> {
-    cbor::check(payload).map_err(|_| ContentFault::UnreadablePack)?;
-    let mut d = Decoder::new(payload);
-    let count = d.array().ok().flatten().ok_or(ContentFault::UnreadablePack)?;
-    if count == 0 {
-        return Err(ContentFault::UnreadablePack);
-    }
-    if count > MAX_RECORDS as u64 {
-        return Err(ContentFault::TooManyRecords);
-    }
-    let mut base = Base::default();
-    let mut seen = BTreeSet::new();
-    let mut records = Vec::new();
-    for _ in 0..count {
-        let fields = Fields::read(&mut d, &mut base).ok_or(ContentFault::UnreadablePack)?;
-        // A record that only sets base values says nothing itself.
-        if fields.is_base_only() {
-            continue;
-        }
-        let record = fields.resolve(&base, thing).and_then(|record| {
-            if seen.insert((record.sensor.clone(), record.time)) {
-                Ok(record)
-            } else {
-                Err(Refused { sensor: Some(record.sensor), fault: ContentFault::DuplicateRecord })
-            }
-        });
-        records.push(record);
-    }
-    Ok(records)
-}
-
-/// A number as it stood in a record: it may be one that the profile does not allow.
-type Number = Result<Decimal, ContentFault>;
-
-/// Base values hold for all later records until they are set again (RFC 8428, section 4.1).
-#[derive(Default)]
-struct Base {
-    name: String,
-    time: Option<Number>,
-    /// The base time as an instant: what a record without a time of its own has.
-    instant: Option<Result<UnixMillis, ContentFault>>,
-    unit: Option<String>,
-    value: Option<Number>,
-}
-
-impl Base {
-    fn set_time(&mut self, time: Number) {
-        self.instant = Some(time.as_ref().map_err(|_| ContentFault::BadTime).and_then(instant_of));
-        self.time = Some(time);
-    }
-}
-
-#[derive(Default)]
-struct Fields {
-    name: Option<String>,
-    unit: Option<String>,
-    value: Option<Number>,
-    text: Option<String>,
-    other: usize,
-    sum: bool,
-    time: Option<Number>,
-}
-
-impl Fields {
-    /// Reads one record's map; nothing if it breaks SenML's own syntax.
-    fn read(d: &mut Decoder<'_>, base: &mut Base) -> Option<Self> {
-        let mut fields = Self::default();
-        for _ in 0..d.map().ok()?? {
-            if d.datatype().ok()? == Type::String {
-                // RFC 8428, section 4.4: a label that ends in "_" must be understood.
-                if d.str().ok()?.ends_with('_') {
-                    return None;
-                }
-                d.skip().ok()?;
-                continue;
-            }
-            match i64::try_from(i128::from(d.int().ok()?)).ok()? {
-                label::BASE_VERSION => {
-                    if d.u8().ok()? > 10 {
-                        return None;
-                    }
-                }
-                label::BASE_NAME => base.name = d.str().ok()?.to_owned(),
-                label::BASE_TIME => base.set_time(number(d)?),
-                label::BASE_UNIT => base.unit = Some(d.str().ok()?.to_owned()),
-                label::BASE_VALUE => base.value = Some(number(d)?),
-                label::BASE_SUM => _ = number(d)?,
-                label::NAME => fields.name = Some(d.str().ok()?.to_owned()),
-                label::UNIT => fields.unit = Some(d.str().ok()?.to_owned()),
-                label::VALUE => fields.value = Some(number(d)?),
-                label::STRING => fields.text = Some(d.str().ok()?.to_owned()),
-                label::BOOLEAN => {
-                    d.bool().ok()?;
-                    fields.other += 1;
-                }
-                label::SUM => {
-                    _ = number(d)?;
-                    fields.sum = true;
-                }
-                label::TIME => fields.time = Some(number(d)?),
-                label::UPDATE_TIME => _ = number(d)?,
-                label::DATA => {
-                    d.bytes().ok()?;
-                    fields.other += 1;
-                }
-                _ => d.skip().ok()?,
-            }
-        }
-        Some(fields)
-    }
-
-    fn is_base_only(&self) -> bool {
-        self.name.is_none()
-            && self.value.is_none()
-            && self.text.is_none()
-            && self.other == 0
-            && !self.sum
-            && self.time.is_none()
-            && self.unit.is_none()
-    }
-
-    fn resolve(self, base: &Base, thing: &DeviceId) -> Result<Record, Refused> {
-        let full = format!("{}{}", base.name, self.name.as_deref().unwrap_or_default());
-        let sensor = full
-            .strip_prefix(thing.as_str())
-            .and_then(|rest| rest.strip_prefix('/'))
-            .filter(|rest| !rest.is_empty())
-            .ok_or(Refused { sensor: None, fault: ContentFault::ForeignName })?
-            .to_owned();
-        match self.reading(base) {
-            Ok((time, unit, value)) => Ok(Record { sensor, unit, time, value }),
-            Err(fault) => Err(Refused { sensor: Some(sensor), fault }),
-        }
-    }
-
-    /// What the record says beside its name: time, unit, value.
-    fn reading(self, base: &Base) -> Result<(UnixMillis, Option<String>, Value), ContentFault> {
-        let time = absolute_time(base, self.time)?;
-        let values = usize::from(self.value.is_some()) + usize::from(self.text.is_some()) + self.other;
-        if values > 1 {
-            return Err(ContentFault::SeveralValues);
-        }
-        let value = match (self.value, self.text) {
-            (Some(number), _) => {
-                let number = number?;
-                Value::Number(match &base.value {
-                    Some(offset) => &number + offset.as_ref().map_err(|fault| *fault)?,
-                    None => number,
-                })
-            }
-            (None, Some(text)) if text == MISSING => Value::Missing,
-            (None, Some(_)) => Value::Other,
-            (None, None) if self.other > 0 => Value::Other,
-            (None, None) if self.sum => return Err(ContentFault::SumOnly),
-            // RFC 8428, section 4.2: a base value alone stands for the value.
-            (None, None) => match &base.value {
-                Some(value) => Value::Number(value.clone()?),
-                None => return Err(ContentFault::NoValue),
+impl From<Line<'_>> for Record {
+    fn from(line: Line<'_>) -> Self {
+        Self {
+            sensor: line.sensor.into_owned(),
+            unit: line.unit.map(str::to_owned),
+            time: line.time,
+            value: match line.said {
+                Said::Number(number) => Value::Number(number.into()),
+                Said::Missing => Value::Missing,
+                Said::Other => Value::Other,
             },
-        };
-        Ok((time, self.unit.or_else(|| base.unit.clone()), value))
-    }
-}
-
-fn absolute_time(base: &Base, own: Option<Number>) -> Result<UnixMillis, ContentFault> {
-    let Some(own) = own else { return base.instant.unwrap_or(Err(ContentFault::RelativeTime)) };
-    let own = own.map_err(|_| ContentFault::BadTime)?;
-    match &base.time {
-        None => instant_of(&own),
-        Some(base) => instant_of(&(base.as_ref().map_err(|_| ContentFault::BadTime)? + &own)),
-    }
-}
-
-fn instant_of(time: &Decimal) -> Result<UnixMillis, ContentFault> {
-    if *time < Decimal::from(ABSOLUTE) {
-        return Err(ContentFault::RelativeTime);
-    }
-    let millis = time.to_scaled(3).ok_or(ContentFault::BadTime)?;
-    i64::try_from(millis).ok().filter(|ms| *ms <= LAST_MILLI).map(UnixMillis).ok_or(ContentFault::BadTime)
-}
-
-/// Reads a number: an integer, a decimal fraction, or a float taken as the shortest decimal of its double. The outer nothing is
-/// for an item that is no number at all.
-fn number(d: &mut Decoder<'_>) -> Option<Number> {
-    const OUT: ContentFault = ContentFault::NumberOutOfRange;
-    // A mantissa lies under 2^63 in size, so i64 holds it; its most negative number is one too large.
-    let mantissa = |d: &mut Decoder<'_>| -> Option<Result<i64, ContentFault>> {
-        match d.datatype().ok()? {
-            Type::Tag => {
-                // A bignum is a number, but always out of range.
-                if !matches!(d.tag().ok()?.as_u64(), 2 | 3) {
-                    return None;
-                }
-                d.bytes().ok()?;
-                Some(Err(OUT))
-            }
-            _ => {
-                let int = i128::from(d.int().ok()?);
-                Some(i64::try_from(int).ok().filter(|m| *m != i64::MIN).ok_or(OUT))
-            }
         }
-    };
-    match d.datatype().ok()? {
-        Type::F16 => d.f16().ok().map(|v| Decimal::from_float(f64::from(v)).map_err(|_| OUT)),
-        Type::F32 => d.f32().ok().map(|v| Decimal::from_float(f64::from(v)).map_err(|_| OUT)),
-        Type::F64 => d.f64().ok().map(|v| Decimal::from_float(v).map_err(|_| OUT)),
-        Type::Tag => {
-            let mut probe = d.clone();
-            if probe.tag().ok()? != Tag::new(4) {
-                return mantissa(d).map(|m| m.map(Decimal::from));
-            }
-            *d = probe;
-            if d.array().ok()?? != 2 {
-                return None;
-            }
-            let exponent = i128::from(d.int().ok()?);
-            let mantissa = mantissa(d)?;
-            Some(mantissa.and_then(|m| match i32::try_from(exponent) {
-                Ok(e @ -12..=12) => Ok(Decimal::new(m, e)),
-                _ => Err(OUT),
-            }))
-        }
-        _ => mantissa(d).map(|m| m.map(Decimal::from)),
     }
 }
 
@@ -356,6 +132,7 @@ fn time_of(time: UnixMillis) -> Decimal {
 mod tests {
     use proptest::prelude::*;
 
+    use super::quantity::{ABSOLUTE, LAST_MILLI};
     use super::*;
 
     fn thing() -> DeviceId {

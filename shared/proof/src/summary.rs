@@ -14,10 +14,9 @@ use crate::counter::{StepKind, step};
 use crate::crypto::sha256;
 use crate::day::DayBounds;
 use crate::decimal::Decimal;
-use crate::envelope::ContentType;
 use crate::error::{ContentFault, ProofError};
 use crate::ids::{DeviceId, Hash, SensorName, SequenceNumber, UnixMillis};
-use crate::senml::{self, Value};
+use crate::senml::{self, Quantity, Said};
 use crate::sensors::{Sensor, SensorKind, SensorTable};
 
 /// The width of the grid's slots in seconds.
@@ -153,26 +152,27 @@ impl<'a> Summarizer<'a> {
         Self { thing, table, bounds, openings, sensors, unreadable: 0 }
     }
 
-    /// Adds an envelope's payload. The order of calls does not matter.
-    pub fn add(&mut self, number: SequenceNumber, content: ContentType, payload: &[u8]) {
-        let Ok(pack) = readable(content, payload, self.thing) else {
+    /// Adds an envelope's pack ([`crate::confidential::pack`]), or why it cannot be read. The order of calls does not matter.
+    pub fn add(&mut self, number: SequenceNumber, pack: Result<&[u8], &ContentFault>) {
+        let Ok(pack) = lines(pack, self.thing) else {
             self.unreadable += 1;
             return;
         };
-        for (index, record) in pack.into_iter().enumerate() {
-            let sensor = match &record {
-                Ok(record) => Some(&record.sensor),
+        for (index, line) in pack.into_iter().enumerate() {
+            let sensor = match &line {
+                Ok(line) => Some(&line.sensor),
                 Err(refused) => refused.sensor.as_ref(),
             };
             let Some(position) = sensor.and_then(|name| self.table.position(name)) else { continue };
             let collected = &mut self.sensors[position];
-            let Ok(record) = record else {
+            let Ok(line) = line else {
                 collected.flagged += 1;
                 continue;
             };
-            match check_record(&record, &self.table.sensors()[position]) {
-                Ok(value) if self.bounds.contains(record.time) => {
-                    collected.values.push((record.time, number, index, value));
+            match check_line(&line, &self.table.sensors()[position]) {
+                Ok(value) if self.bounds.contains(line.time) => {
+                    let value = value.cloned().map(Decimal::from);
+                    collected.values.push((line.time, number, index, value));
                 }
                 _ => collected.flagged += 1,
             }
@@ -214,47 +214,40 @@ impl<'a> Summarizer<'a> {
     }
 }
 
-fn readable(
-    content: ContentType,
-    payload: &[u8],
-    thing: &DeviceId,
-) -> Result<Vec<Result<senml::Record, senml::Refused>>, ContentFault> {
-    match content {
-        ContentType::Senml => senml::read_records(payload, thing),
-        _ => Err(ContentFault::Encrypted),
-    }
+fn lines<'a>(pack: Result<&'a [u8], &ContentFault>, thing: &DeviceId) -> Result<senml::Lines<'a>, ContentFault> {
+    senml::read_lines(pack.map_err(|fault| *fault)?, thing)
 }
 
 /// The value of a record as its sensor's declaration allows it: a number, or nothing where it is marked missing.
-fn check_record(record: &senml::Record, sensor: &Sensor) -> Result<Option<Decimal>, ContentFault> {
-    match (&record.value, &record.unit) {
-        (Value::Missing, None) => Ok(None),
-        (_, unit) if unit.as_deref() != Some(sensor.unit.as_str()) => Err(ContentFault::UnitMismatch),
-        (Value::Missing, _) => Ok(None),
-        (Value::Number(number), _) => Ok(Some(number.clone())),
-        (Value::Other, _) => Err(ContentFault::NotANumber),
+fn check_line<'l>(line: &'l senml::Line<'_>, sensor: &Sensor) -> Result<Option<&'l Quantity>, ContentFault> {
+    match (&line.said, line.unit) {
+        (Said::Missing, None) => Ok(None),
+        (_, unit) if unit != Some(sensor.unit.as_str()) => Err(ContentFault::UnitMismatch),
+        (Said::Missing, _) => Ok(None),
+        (Said::Number(number), _) => Ok(Some(number)),
+        (Said::Other, _) => Err(ContentFault::NotANumber),
     }
 }
 
 /// Everything that is wrong with one envelope's content as far as it can be told without the rest of its day: the codes that
-/// ingest stores beside it. The newest readable time is given with them.
+/// ingest stores beside it. The newest readable time is given with them. `pack` is the envelope's ([`crate::confidential::pack`]), or
+/// why it cannot be read.
 #[must_use]
 pub fn inspect(
-    content: ContentType,
-    payload: &[u8],
+    pack: Result<&[u8], &ContentFault>,
     thing: &DeviceId,
     table: &SensorTable,
 ) -> (Option<UnixMillis>, std::collections::BTreeSet<ContentFault>) {
     let mut faults = std::collections::BTreeSet::new();
     let mut newest = None;
-    match readable(content, payload, thing) {
+    match lines(pack, thing) {
         Err(fault) => _ = faults.insert(fault),
         Ok(pack) => {
-            for record in pack {
-                let checked = record.map_err(|refused| refused.fault).and_then(|record| {
-                    newest = newest.max(Some(record.time));
-                    let position = table.position(&record.sensor).ok_or(ContentFault::UnknownSensor)?;
-                    check_record(&record, &table.sensors()[position])
+            for line in &pack {
+                let checked = line.as_ref().map_err(|refused| refused.fault).and_then(|line| {
+                    newest = newest.max(Some(line.time));
+                    let position = table.position(&line.sensor).ok_or(ContentFault::UnknownSensor)?;
+                    check_line(line, &table.sensors()[position])
                 });
                 if let Err(fault) = checked {
                     faults.insert(fault);

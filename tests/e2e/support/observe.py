@@ -45,6 +45,22 @@ def readings(installation: Installation, thing: str) -> dict[int, list[bytes]]:
     return found
 
 
+def row_of_reading(installation: Installation, thing: str, number: int) -> dict[str, Any]:
+    """The item of a stored envelope, the first under its number; empty when there is none."""
+    found = installation.client("dynamodb").query(
+        TableName=installation.name("readings"),
+        KeyConditionExpression="device = :d AND #k BETWEEN :a AND :b",
+        ExpressionAttributeNames={"#k": "key"},
+        ExpressionAttributeValues={
+            ":d": {"S": thing},
+            ":a": {"B": number.to_bytes(8, "big") + bytes(8)},
+            ":b": {"B": number.to_bytes(8, "big") + b"\xff" * 8},
+        },
+        ConsistentRead=True,
+    )["Items"]
+    return _item(found[0]) if found else {}
+
+
 def parked(installation: Installation, thing: str) -> list[dict[str, Any]]:
     """What was parked of a device, oldest first; of devices without a name by their object's key."""
     pages = installation.client("dynamodb").get_paginator("scan").paginate(TableName=installation.name("parked"))

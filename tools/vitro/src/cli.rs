@@ -2,7 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{ca, command_key, days, device, ledger, manifest, quarantine, readings, trust};
+use crate::commands::{ca, command_key, data_key, days, device, ledger, manifest, quarantine, readings, trust};
 
 /// Vitro's operator: authorities, devices, keys; what was stored, refused and agreed on.
 #[derive(Debug, Parser)]
@@ -52,6 +52,9 @@ pub enum Command {
     /// The key that commands to devices are signed with
     #[command(subcommand)]
     CommandKey(command_key::CommandKeyCommand),
+    /// The keys that confidential devices encrypt for
+    #[command(subcommand)]
+    DataKey(data_key::DataKeyCommand),
     /// A day's stored readings, each signature verified again
     Readings(readings::ReadingsArgs),
     /// Where a device's days stand

@@ -2,6 +2,7 @@
 
 pub mod ca;
 pub mod command_key;
+pub mod data_key;
 pub mod days;
 pub mod device;
 pub mod ledger;
@@ -37,5 +38,6 @@ pub async fn run(cli: Cli, out: &mut dyn Write) -> Result<(), CliError> {
         Command::Quarantine(command) => quarantine::run(&command, &Session::open(&global).await?, out).await,
         Command::Ledger(args) => ledger::run(args, &global, out).await,
         Command::CommandKey(command) => command_key::run(&command, &global, out).await,
+        Command::DataKey(command) => data_key::run(&command, &Session::open(&global).await?, out).await,
     }
 }

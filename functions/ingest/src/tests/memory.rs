@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
 use vitro_cloud::CloudError;
+use vitro_cloud::data_keys::KnownKeys;
 use vitro_cloud::devices::{Device, Mark, Status, Suspension};
 use vitro_cloud::parked::Parked;
 use vitro_cloud::quarantine;
@@ -30,6 +31,8 @@ pub(super) type Archive = BTreeMap<(DeviceId, u64), Vec<Vec<u8>>>;
 #[derive(Default)]
 pub(super) struct Memory {
     pub(super) devices: RefCell<BTreeMap<DeviceId, Device>>,
+    /// The secret with the data-proxy keys.
+    pub(super) data_keys: RefCell<KnownKeys>,
     pub(super) kept: RefCell<Kept>,
     /// Envelopes of closed days, by device and number.
     pub(super) archive: RefCell<Archive>,
@@ -79,6 +82,11 @@ impl Store for &Memory {
         self.check("devices")?;
         let devices = self.devices.borrow();
         Ok(ids.iter().filter_map(|id| Some((id.clone(), Ok(devices.get(id)?.clone())))).collect())
+    }
+
+    async fn data_keys(&self, _: &BTreeSet<String>) -> Result<KnownKeys, CloudError> {
+        self.check("data_keys")?;
+        Ok(self.data_keys.borrow().clone())
     }
 
     async fn range(

@@ -172,6 +172,7 @@ fn how_many_failures_it_takes_is_a_setting() {
         ("VITRO_QUARANTINE_BUCKET", "q"),
         ("VITRO_STATUS_QUEUE_URL", "u"),
         ("VITRO_ARCHIVE_BUCKET", "a"),
+        ("VITRO_DATA_KEYS_SECRET", "k"),
         ("VITRO_FAILURES_TO_SUSPEND", "2"),
     ]);
     let ingest = Ingest::new(&memory, &clock, &Config::read(&env).unwrap());

@@ -45,6 +45,7 @@ pub(super) fn device(name: &str) -> Device {
         metering_point: format!("mp-{name}"),
         zone: "Etc/GMT+7".parse().unwrap(),
         shard: "north".into(),
+        confidential: false,
         sensor_tables: serde_json::from_str(table).unwrap(),
         mark: None,
         head: None,
@@ -129,6 +130,7 @@ pub(super) fn config() -> Config {
         ("VITRO_QUARANTINE_BUCKET", "q"),
         ("VITRO_STATUS_QUEUE_URL", "u"),
         ("VITRO_ARCHIVE_BUCKET", "a"),
+        ("VITRO_DATA_KEYS_SECRET", "k"),
     ]))
     .unwrap()
 }

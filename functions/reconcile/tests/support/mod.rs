@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use vitro_cloud::CloudError;
 use vitro_cloud::clock::FixedClock;
+use vitro_cloud::data_keys::{self, KeyRing, KeyState, KnownKeys, StoredKey};
 use vitro_cloud::days::DayRow;
 use vitro_cloud::devices::{Device, Status};
 use vitro_cloud::memory::{
@@ -18,6 +19,7 @@ use vitro_cloud::queue::{ReconcileTask, SummarizeTask};
 use vitro_cloud::readings::{Reading, ReadingKey};
 use vitro_cloud::rule_event::{NewRuleEvent, RuleEvent};
 use vitro_proof::command::Action;
+use vitro_proof::confidential::{self, Bound, Inside, OneTime, PureDataKey, Recipient};
 use vitro_proof::crypto::SoftwareSigner;
 use vitro_proof::envelope::seal;
 use vitro_proof::reconcile::{CloudDay, DayFrame, Stored};
@@ -28,6 +30,7 @@ use vitro_proof::{
 };
 use vitro_reconcile::ports::{Ports, Settings};
 use vitro_reconcile::refusal::{Refusal, Refusals};
+use zeroize::Zeroizing;
 
 pub const ATTEMPTS: u32 = 3;
 
@@ -45,6 +48,27 @@ pub fn day(index: u8) -> LocalDay {
 
 pub fn signer() -> SoftwareSigner {
     SoftwareSigner::from_scalar(&[5; 32]).unwrap()
+}
+
+/// The private data-proxy key of the tests.
+fn data_key() -> Zeroizing<[u8; 32]> {
+    Zeroizing::new([8; 32])
+}
+
+/// The data-proxy keys that the cloud has.
+pub fn data_keys() -> KnownKeys {
+    let key = StoredKey { id: "key-1".parse().unwrap(), state: KeyState::Current, scalar: data_key() };
+    data_keys::fixed(&KeyRing { keys: vec![key] }.write().unwrap()).unwrap()
+}
+
+/// The same as a device knows it.
+fn recipient() -> Recipient {
+    Recipient::new("key-1".parse().unwrap(), PureDataKey::from_scalar(&data_key()).unwrap().public_key()).unwrap()
+}
+
+/// Randomness that need not be any in a test.
+fn once(number: u64) -> OneTime {
+    OneTime::new(&Zeroizing::new([7; 32]), [u8::try_from(number % 256).unwrap(); 12]).unwrap()
 }
 
 pub fn device() -> Device {
@@ -69,6 +93,7 @@ pub fn device() -> Device {
         metering_point: "mp-1".into(),
         zone: zone(),
         shard: "north".into(),
+        confidential: false,
         sensor_tables: serde_json::from_str(tables).unwrap(),
         mark: None,
         head: None,
@@ -81,6 +106,8 @@ pub fn device() -> Device {
 pub struct Site {
     pub envelopes: BTreeMap<u64, Vec<u8>>,
     pub blocks: Vec<BlockMessage>,
+    /// Whether it encrypts its telemetry.
+    pub confidential: bool,
     table: SensorTable,
     register: i64,
     daily: Option<Link>,
@@ -102,6 +129,7 @@ impl Site {
         Self {
             envelopes: BTreeMap::new(),
             blocks: Vec::new(),
+            confidential: false,
             table: device().sensor_tables[0].clone(),
             register: 100,
             daily: None,
@@ -118,8 +146,16 @@ impl Site {
                 value: Some(value),
             },
         );
-        let header = Header { kind: Kind::Telemetry, content: ContentType::Senml, kid: thing().to_string(), number };
-        seal(&header, &senml::write_pack(&thing(), time, &readings), &signer()).unwrap()
+        let pack = senml::write_pack(&thing(), time, &readings);
+        let (content, payload) = if self.confidential {
+            let bound = Bound { thing: &thing(), number };
+            let sealed = confidential::seal(Inside::Pack, &bound, &pack, &recipient(), once(number)).unwrap();
+            (ContentType::Encrypted, sealed)
+        } else {
+            (ContentType::Senml, pack)
+        };
+        let header = Header { kind: Kind::Telemetry, content, kid: thing().to_string(), number };
+        seal(&header, &payload, &signer()).unwrap()
     }
 
     /// Lives through a day: so many envelopes, then the block.
@@ -144,6 +180,7 @@ impl Site {
         let own = CloudDay::compute(
             &frame,
             stored.map(|(number, envelope)| Stored { number: SequenceNumber(*number), envelope }),
+            &data_keys(),
         )
         .unwrap();
         let salt = [9; 16];
@@ -177,7 +214,9 @@ impl Site {
 /// A stored reading of an envelope.
 pub fn reading(number: u64, envelope: &[u8], received: i64) -> Reading {
     let parsed = Envelope::parse(envelope).unwrap();
-    let (time, _) = summary::inspect(parsed.header().content, parsed.payload(), &thing(), &device().sensor_tables[0]);
+    let keys = data_keys();
+    let pack = confidential::pack(&parsed, &keys);
+    let (time, _) = summary::inspect(pack.as_deref(), &thing(), &device().sensor_tables[0]);
     Reading {
         device: thing(),
         key: ReadingKey::new(SequenceNumber(number), &parsed.leaf()),
@@ -205,6 +244,11 @@ pub fn event(level: &str, envelope: &[u8]) -> RuleEvent {
 
 pub fn block_event(message: &BlockMessage) -> RuleEvent {
     event("block", &message.encode())
+}
+
+/// The same of a confidential device.
+pub fn confidential_block_event(message: &BlockMessage) -> RuleEvent {
+    event("block", &message.conceal(&thing(), &recipient(), once(0)).unwrap().encode())
 }
 
 /// Refused messages and parked rows.
@@ -262,6 +306,7 @@ impl Cloud {
             days: Box::new(days.clone()),
             chains: Box::new(chains.clone()),
             archive: Box::new(archive.clone()),
+            data_keys: Box::new(data_keys()),
             outbox: Box::new(outbox.clone()),
             commands: Box::new(commands.clone()),
             refusals: Box::new(kept.clone()),
@@ -276,6 +321,7 @@ impl Cloud {
             days: Box::new(days.clone()),
             chains: Box::new(chains.clone()),
             archive: Box::new(archive.clone()),
+            data_keys: Box::new(data_keys()),
             outbox: Box::new(outbox.clone()),
             clock: Box::new(clock.clone()),
             deadline_hours: 6,

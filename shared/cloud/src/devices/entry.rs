@@ -6,7 +6,7 @@ use vitro_proof::{BlockNumber, Hash, PublicKey, SensorTable, SequenceNumber, Uni
 
 use super::{Device, Exchanged, Head, Mark, Status, gap_shard, live_shard};
 use crate::error::CloudError;
-use crate::item::{Item, Reader, b, n, s, ss};
+use crate::item::{Item, Reader, b, flag, n, s, ss};
 
 /// Writes the sensor tables as their attribute.
 pub(super) fn tables_to_json(tables: &[SensorTable]) -> Result<String, CloudError> {
@@ -31,6 +31,9 @@ pub(crate) fn write(device: &Device) -> Result<Item, CloudError> {
     set("metering_point", s(&device.metering_point));
     set("zone", s(&device.zone));
     set("shard", s(&device.shard));
+    if device.confidential {
+        set("confidential", flag(true));
+    }
     set("sensor_tables", s(tables_to_json(&device.sensor_tables)?));
     if device.status == Status::Active {
         let shard = if device.gap_since.is_none() { live_shard(&device.id) } else { gap_shard(&device.id) };
@@ -122,6 +125,7 @@ pub(super) fn read(item: &Item) -> Result<Device, CloudError> {
         metering_point: r.text("metering_point")?.to_owned(),
         zone: r.parsed("zone")?,
         shard: r.text("shard")?.to_owned(),
+        confidential: r.flag("confidential")?,
         sensor_tables,
         mark: mark(&r)?,
         head: match (r.number_opt("head_block")?, r.bytes_opt("head_hash")?) {
@@ -183,6 +187,7 @@ pub(super) mod tests {
             metering_point: "mp-1".into(),
             zone: "Etc/GMT+7".parse().unwrap(),
             shard: "north".into(),
+            confidential: false,
             sensor_tables: serde_json::from_str(table).unwrap(),
             mark: None,
             head: None,
@@ -239,6 +244,7 @@ pub(super) mod tests {
             revoked in proptest::collection::btree_set("[0-9a-f]{4}", 0..3),
             older in proptest::collection::btree_set("[0-9a-f]{64}", 0..3),
             enrolled in proptest::option::of(any::<i64>()),
+            confidential: bool,
         ) {
             let device = Device {
                 status: if suspended.is_some() { Status::Suspended } else { Status::Active },
@@ -253,6 +259,7 @@ pub(super) mod tests {
                 }),
                 replaces: replaces.map(|name| name.parse().unwrap()),
                 revoked_certificates: revoked,
+                confidential,
                 mark: mark.map(|(number, received, time)| Mark {
                     number: SequenceNumber(number), received: UnixMillis(received), time: time.map(UnixMillis),
                 }),

@@ -12,7 +12,7 @@ use vitro_proof::{DeviceId, SensorTable, UnixMillis};
 use super::{Device, Mark, Status, entry, gap_shard, live_shard};
 use crate::backoff::{self, Backoff};
 use crate::error::CloudError;
-use crate::item::{Item, Reader, n, s, ss};
+use crate::item::{Item, Reader, flag, n, s, ss};
 
 const SERVICE: &str = "dynamodb";
 /// BatchGetItem takes so many keys.
@@ -229,6 +229,19 @@ impl Devices {
             Updated::Refused(None) => Err(CloudError::NotFound(format!("the device {id}"))),
             Updated::Refused(Some(_)) => Err(CloudError::Refused(format!("{certificate} is the newest of {id}"))),
         }
+    }
+
+    /// Sets whether the device's telemetry is confidential by agreement.
+    ///
+    /// # Errors
+    /// [`CloudError::NotFound`] without the device.
+    pub async fn set_confidential(&self, id: &DeviceId, confidential: bool) -> Result<(), CloudError> {
+        let update = self
+            .update(id)
+            .update_expression("SET confidential = :confidential")
+            .condition_expression("attribute_exists(device)")
+            .expression_attribute_values(":confidential", flag(confidential));
+        self.must(update, id).await
     }
 
     /// Moves the liveness mark, never back, and closes an open gap. Gives the mark that is there afterwards; nothing if the device

@@ -233,3 +233,59 @@ proptest! {
         prop_assert!(!opens, "bit {bit} of byte {index}");
     }
 }
+
+#[cfg(feature = "confidential")]
+mod confidential {
+    use std::collections::BTreeMap;
+
+    use zeroize::Zeroizing;
+
+    use super::*;
+    use crate::confidential::{NoKeys, OneTime, PureDataKey, Recipient};
+    use crate::ids::DataKeyId;
+
+    fn keys() -> BTreeMap<DataKeyId, PureDataKey> {
+        let key = PureDataKey::from_scalar(&Zeroizing::new([8; 32])).unwrap();
+        BTreeMap::from([("key-1".parse().unwrap(), key)])
+    }
+
+    fn concealed(message: &BlockMessage) -> ReceivedBlock {
+        let recipient = Recipient::new("key-1".parse().unwrap(), keys().into_values().next().unwrap().public_key());
+        let once = OneTime::new(&Zeroizing::new([9; 32]), [1; 12]).unwrap();
+        message.conceal(&thing(), &recipient.unwrap(), once).unwrap()
+    }
+
+    #[test]
+    fn a_confidential_message_reveals_the_clear_one() {
+        let message = sealed(3, block(0, 0, 10), &[counter(Some(3), Some((60, 9)))]);
+        let received = ReceivedBlock::decode(&concealed(&message).encode()).unwrap();
+        assert_eq!(received, concealed(&message));
+        assert_eq!((received.envelope(), received.recipient()), (&message.envelope[..], Some("key-1")));
+        let window = |part: &[u8]| received.encode().windows(part.len()).any(|window| window == part);
+        assert!(!window(&message.salt) && !window(&message.summaries[..20]));
+        assert_eq!(received.reveal(&thing(), &key(), &keys()), Ok(message.clone()));
+        let clear = ReceivedBlock::decode(&message.encode()).unwrap();
+        assert_eq!((clear.recipient(), clear.encode()), (None, message.encode()));
+        assert_eq!(clear.reveal(&thing(), &key(), &NoKeys), Ok(message));
+    }
+
+    #[test]
+    fn nothing_is_decrypted_before_the_signature_is_good() {
+        let message = sealed(3, block(0, 0, 10), &[]);
+        let reason = |received: ReceivedBlock, thing: &str, keys: &dyn crate::confidential::DataKeys| {
+            received.reveal(&thing.parse().unwrap(), &key(), keys).unwrap_err().reason()
+        };
+        assert_eq!(reason(concealed(&message), "dev-1", &NoKeys), "block_encrypted");
+        assert_eq!(reason(concealed(&message), "dev-2", &NoKeys), "block_other_device");
+        let mut forged = message.clone();
+        *forged.envelope.last_mut().unwrap() ^= 1;
+        assert_eq!(reason(concealed(&forged), "dev-1", &NoKeys), "bad_signature");
+        let other = sealed(4, block(0, 0, 10), &[]);
+        let ReceivedBlock::Confidential { opening, .. } = concealed(&message) else { panic!() };
+        let moved = ReceivedBlock::Confidential { envelope: other.envelope, opening };
+        assert_eq!(reason(moved, "dev-1", &keys()), "block_undecryptable");
+        let nonsense = ReceivedBlock::Confidential { envelope: message.envelope, opening: vec![0xa0] };
+        assert_eq!(nonsense.recipient(), None);
+        assert_eq!(reason(nonsense, "dev-1", &keys()), "block_undecryptable");
+    }
+}

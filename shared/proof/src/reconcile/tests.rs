@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::Signer;
 use crate::block::{Block, BlockMessage, Span};
+use crate::confidential::NoKeys;
 use crate::crypto::{P256Key, SoftwareSigner};
 use crate::envelope::{ContentType, Header, Kind, seal};
 use crate::ids::UnixMillis;
@@ -41,7 +42,7 @@ fn cloud(first: u64, count: u64, stored: &[(u64, Vec<u8>)]) -> CloudDay {
     let day = "2026-01-01".parse().unwrap();
     let frame = DayFrame { thing: &thing, day, bounds: BOUNDS, first, count, table: &table, openings: &openings };
     let stored = stored.iter().map(|(number, bytes)| Stored { number: SequenceNumber(*number), envelope: bytes });
-    CloudDay::compute(&frame, stored).unwrap()
+    CloudDay::compute(&frame, stored, &NoKeys).unwrap()
 }
 
 /// The block that an honest device seals over such a day.
@@ -152,7 +153,7 @@ fn a_damaged_store_is_an_error() {
     let day = "2026-01-01".parse().unwrap();
     let frame = DayFrame { thing: &thing, day, bounds: BOUNDS, first: 0, count: 1, table: &table, openings: &openings };
     let stored = [Stored { number: SequenceNumber(0), envelope: b"rubbish" }];
-    assert!(CloudDay::compute(&frame, stored).is_err());
+    assert!(CloudDay::compute(&frame, stored, &NoKeys).is_err());
     assert!(leaves([b"rubbish".as_slice()]).is_err());
 }
 

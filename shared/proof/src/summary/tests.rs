@@ -37,7 +37,7 @@ fn sum_up(
     let (thing, table) = (thing(), table());
     let mut summarizer = Summarizer::new(&thing, &table, bounds, openings);
     for (number, payload) in packs {
-        summarizer.add(SequenceNumber(*number), ContentType::Senml, payload);
+        summarizer.add(SequenceNumber(*number), Ok(payload));
     }
     summarizer.finish().into_iter().map(|summary| (summary.sensor.to_string(), summary)).collect()
 }
@@ -77,7 +77,7 @@ fn whatever_is_wrong_with_a_record_its_sensor_has_it_flagged() {
         (temp("016343656c0201063a7fffffff", 3), "relative_time"),
         (temp("016343656c020106c4822301", 3), "bad_time"),
     ] {
-        let (_, codes) = inspect(ContentType::Senml, &payload, &thing(), &table());
+        let (_, codes) = inspect(Ok(&payload), &thing(), &table());
         assert_eq!(codes.iter().map(Reason::reason).collect::<Vec<_>>(), [code]);
         let day = of_day(&[payload, pack(0, "temp", Some(Decimal::from(1)))]);
         assert_eq!((day["temp"].values, day["temp"].flagged), (1, 1), "{code}");
@@ -88,7 +88,7 @@ fn whatever_is_wrong_with_a_record_its_sensor_has_it_flagged() {
         hex("81a421666465762d312f221a6955b900006477696e640201"),
         b"nonsense".to_vec(),
     ] {
-        let (_, codes) = inspect(ContentType::Senml, &payload, &thing(), &table());
+        let (_, codes) = inspect(Ok(&payload), &thing(), &table());
         assert_eq!(codes.len(), 1);
         assert!(of_day(&[payload]).values().all(|summary| summary.flagged == 0));
     }
@@ -100,7 +100,7 @@ fn what_lies_in_another_day_is_flagged() {
     let packs = [-1, 0, 86_399_999, 86_400_000].map(|millis| pack(millis, "temp", one.clone()));
     let day = of_day(&packs);
     assert_eq!((day["temp"].values, day["temp"].flagged), (2, 2));
-    let (newest, codes) = inspect(ContentType::Senml, &packs[0], &thing(), &table());
+    let (newest, codes) = inspect(Ok(&packs[0]), &thing(), &table());
     assert_eq!((newest, codes.len()), (Some(UnixMillis(DAY.from * 1000 - 1)), 0), "an envelope alone cannot tell");
 }
 
@@ -120,10 +120,10 @@ fn at_one_time_the_lower_number_counts_even_if_it_says_missing() {
 fn an_encrypted_envelope_is_unreadable_and_breaks_nothing() {
     let (thing, table, openings) = (thing(), table(), BTreeMap::new());
     let mut summarizer = Summarizer::new(&thing, &table, DAY, &openings);
-    summarizer.add(SequenceNumber(0), ContentType::Encrypted, &pack(0, "temp", Some(Decimal::from(1))));
+    summarizer.add(SequenceNumber(0), Err(&ContentFault::Encrypted));
     assert_eq!(summarizer.unreadable(), 1);
     assert!(summarizer.heard().values().all(Vec::is_empty));
-    let (newest, codes) = inspect(ContentType::Encrypted, b"", &thing, &table);
+    let (newest, codes) = inspect(Err(&ContentFault::Encrypted), &thing, &table);
     assert_eq!((newest, codes), (None, [ContentFault::Encrypted].into()));
 }
 
@@ -202,7 +202,7 @@ proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let _ = decode(&bytes);
-        let _ = inspect(ContentType::Senml, &bytes, &thing(), &table());
+        let _ = inspect(Ok(&bytes), &thing(), &table());
     }
 
     #[test]

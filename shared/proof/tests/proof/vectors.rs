@@ -65,6 +65,8 @@ fn every_reason_has_a_code_of_its_own() {
         ContentFault::UnreadablePack.reason(),
         ContentFault::TooManyRecords.reason(),
         ContentFault::Encrypted.reason(),
+        ContentFault::BadEncryption.reason(),
+        ContentFault::Undecryptable.reason(),
         ContentFault::ForeignName.reason(),
         ContentFault::UnknownSensor.reason(),
         ContentFault::UnitMismatch.reason(),
@@ -88,6 +90,8 @@ fn every_reason_has_a_code_of_its_own() {
         BlockFault::BadOpening(String::new()).reason(),
         BlockFault::BadSummaries(String::new()).reason(),
         BlockFault::BadLabel.reason(),
+        BlockFault::Encrypted(String::new()).reason(),
+        BlockFault::Undecryptable(String::new()).reason(),
     ];
     let all = codes.len();
     codes.sort_unstable();

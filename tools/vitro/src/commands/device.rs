@@ -2,6 +2,7 @@
 
 mod cloud;
 mod command;
+mod confidential;
 mod folder;
 mod renew;
 mod renewal;
@@ -17,17 +18,18 @@ use serde::Serialize;
 use vitro_contract::{MeteringPoint, Shard};
 use vitro_device::config::{CommandKeys, KeyStore, SendMode};
 use vitro_device::key::{PinSource, Pkcs11Key};
-use vitro_proof::{Customer, DeviceId, ZoneName};
+use vitro_proof::{Customer, DataKeyId, DeviceId, PublicKey, ZoneName};
 
 use crate::authority::{self, Authority};
 use crate::cli::Global;
-use crate::commands::command_key;
+use crate::commands::{command_key, data_key};
 use crate::error::CliError;
 use crate::instant::{ValidityArgs, show_seconds};
 use crate::output;
 use crate::pki::{CertificateFacts, Validity};
 use crate::session::{self, Session};
 
+pub use confidential::{Agreement, ConfidentialArgs, KeysArgs};
 pub use folder::{DeviceFiles, Endpoint};
 pub(crate) use sensors::read as read_sensors;
 pub use status::{AfterArgs, CauseArg, ExchangeArgs, HaltArgs, ReinstateArgs};
@@ -58,6 +60,10 @@ pub enum DeviceCommand {
     Command(command::CommandArgs),
     /// Show what a device answered to a command
     Reply(command::ReplyArgs),
+    /// Write the current data-proxy key into the folders of confidential devices, as after a rotation
+    Keys(KeysArgs),
+    /// Agree in the registry that a device's telemetry comes encrypted, or that it need not
+    Confidential(ConfidentialArgs),
 }
 
 /// Arguments of `device new`.
@@ -107,6 +113,9 @@ pub struct NewArgs {
     /// The public command key, as `vitro command-key show --json` prints it; with --mqtt-host, AWS is not asked for anything
     #[arg(long, value_name = "FILE", requires = "jitr")]
     pub command_key: Option<PathBuf>,
+    /// Its telemetry is confidential: the device encrypts it, and what comes in clear is refused
+    #[arg(long, conflicts_with = "jitr")]
+    pub confidential: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -237,6 +246,8 @@ pub async fn run(command: DeviceCommand, global: &Global, now: i64, out: &mut dy
         DeviceCommand::Exchange(args) => status::exchange(&args, &Session::open(global).await?, now, out).await,
         DeviceCommand::Command(args) => command::send(&args, &Session::open(global).await?, now, out).await,
         DeviceCommand::Reply(args) => command::show_reply(&args, &Session::open(global).await?, out).await,
+        DeviceCommand::Keys(args) => confidential::keys(&args, &Session::open(global).await?, out).await,
+        DeviceCommand::Confidential(args) => confidential::agree(&args, &Session::open(global).await?, out).await,
     }
 }
 
@@ -257,6 +268,8 @@ fn certificate_validity(args: &ValidityArgs, authority: &dyn Authority, now: i64
 struct Installation {
     customer: Customer,
     command_keys: CommandKeys,
+    /// The data-proxy key that a confidential device encrypts for.
+    data_key: Option<(DataKeyId, PublicKey)>,
     endpoint: Endpoint,
 }
 
@@ -267,8 +280,9 @@ impl Installation {
             Some(path) => command_key::read(path)?,
             None => command_key::public_keys(session).await?,
         };
+        let data_key = if args.confidential { Some(data_key::current(session).await?) } else { None };
         let endpoint = cloud::endpoint(&args.broker, session).await?;
-        Ok(Self { customer: session.stack.customer().clone(), command_keys, endpoint })
+        Ok(Self { customer: session.stack.customer().clone(), command_keys, data_key, endpoint })
     }
 
     /// What the flags say, if they say all.
@@ -277,6 +291,7 @@ impl Installation {
             (Some(path), Some(host)) if args.jitr => Ok(Some(Self {
                 customer: session::stack_name(global)?.customer().clone(),
                 command_keys: command_key::read(path)?,
+                data_key: None,
                 endpoint: cloud::endpoint_at(&args.broker, host)?,
             })),
             _ => Ok(None),
@@ -321,8 +336,8 @@ async fn new(args: &NewArgs, global: &Global, now: i64, out: &mut dyn Write) -> 
         }
         _ => files.write_manifest(&site, facts, &table)?,
     }
-    let Installation { customer, command_keys, endpoint } = installation;
-    files.write_config(args, &site.zone, &customer, &table, &command_keys, &endpoint)?;
+    let Installation { customer, command_keys, data_key, endpoint } = installation;
+    files.write_config(args, &site.zone, &customer, &table, &command_keys, data_key.as_ref(), &endpoint)?;
 
     let made = Made {
         thing: &args.thing,

@@ -1,18 +1,25 @@
 //! `vitro readings`: a day's stored envelopes, each verified again under the registered key and read.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::io::Write;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use serde::Serialize;
+use vitro_cloud::CloudError;
+use vitro_cloud::clock::SystemClock;
+use vitro_cloud::data_keys::{DataKeySource, KnownKeys, SecretDataKeys};
 use vitro_cloud::days::DayStore;
 use vitro_cloud::devices::Registered;
 use vitro_cloud::readings::Reading;
 use vitro_cloud::sources;
+use vitro_proof::confidential::{self, DataKeys};
 use vitro_proof::senml::{self, Value};
-use vitro_proof::{ContentFault, ContentType, DayBounds, DeviceId, LocalDay, Reason, ZoneName};
+use vitro_proof::{ContentFault, DayBounds, DeviceId, LocalDay, Reason, ZoneName};
 
+use crate::commands::data_key;
 use crate::error::CliError;
 use crate::instant::{show_millis, show_seconds};
 use crate::output;
@@ -109,6 +116,7 @@ pub async fn run(args: &ReadingsArgs, session: &Session, out: &mut dyn Write) ->
             None => seen.as_ref().is_some_and(|seen| seen.contains(&reading.number().0)),
         });
     }
+    let keys = data_keys(&stored, session).await?;
     let shown = DayReadings {
         thing: args.thing.clone(),
         day: args.day,
@@ -119,7 +127,7 @@ pub async fn run(args: &ReadingsArgs, session: &Session, out: &mut dyn Write) ->
         block: block.map(|block| block.number.0),
         envelopes: stored
             .iter()
-            .map(|reading| show(reading, &registered, args.envelopes))
+            .map(|reading| show(reading, &registered, &keys, args.envelopes))
             .collect::<Result<_, CliError>>()?,
     };
     let bad = shown.envelopes.iter().filter(|envelope| envelope.signature == "bad").count();
@@ -134,7 +142,26 @@ pub async fn run(args: &ReadingsArgs, session: &Session, out: &mut dyn Write) ->
     Ok(())
 }
 
-fn show(reading: &Reading, registered: &Registered, with_bytes: bool) -> Result<ShownEnvelope, CliError> {
+/// The data-proxy keys for what is confidential of these readings. An operator without the right to read them sees that the readings
+/// are encrypted, and no more.
+async fn data_keys(stored: &[Reading], session: &Session) -> Result<KnownKeys, CliError> {
+    let mut ids = BTreeSet::new();
+    for reading in stored {
+        ids.extend(confidential::recipient(&reading.parse()?).map(str::to_owned));
+    }
+    let secrets = [data_key::IN_USE, data_key::RETIRED].map(|name| session.stack.resource(name));
+    match SecretDataKeys::new(&session.secrets(), &secrets, SystemClock).keys(&ids).await {
+        Err(CloudError::Service { code, .. }) if code.starts_with("AccessDenied") => Ok(KnownKeys::default()),
+        keys => Ok(keys?),
+    }
+}
+
+fn show(
+    reading: &Reading,
+    registered: &Registered,
+    keys: &dyn DataKeys,
+    with_bytes: bool,
+) -> Result<ShownEnvelope, CliError> {
     let envelope = reading.parse()?;
     let good = envelope.header().kid == registered.device.id.as_str() && envelope.verify(&registered.key).is_ok();
     Ok(ShownEnvelope {
@@ -143,17 +170,14 @@ fn show(reading: &Reading, registered: &Registered, with_bytes: bool) -> Result<
         signature: if good { "good" } else { "bad" },
         leaf: envelope.leaf().to_string(),
         flags: reading.flags.iter().cloned().collect(),
-        records: records(envelope.header().content, envelope.payload(), &registered.device.id),
+        records: records(confidential::pack(&envelope, keys), &registered.device.id),
         envelope: with_bytes.then(|| STANDARD.encode(&reading.envelope)),
     })
 }
 
-fn records(content: ContentType, payload: &[u8], thing: &DeviceId) -> Vec<ShownRecord> {
+fn records(pack: Result<Cow<'_, [u8]>, ContentFault>, thing: &DeviceId) -> Vec<ShownRecord> {
     let faulty = |fault: ContentFault| ShownRecord { fault: Some(fault.reason()), ..ShownRecord::default() };
-    if content != ContentType::Senml {
-        return vec![faulty(ContentFault::Encrypted)];
-    }
-    let pack = match senml::read_pack(payload, thing) {
+    let pack = match pack.and_then(|pack| senml::read_pack(&pack, thing)) {
         Ok(pack) => pack,
         Err(fault) => return vec![faulty(fault)],
     };
@@ -231,7 +255,7 @@ mod tests {
                 Measured { sensor: "temp".parse().unwrap(), unit: "Cel".into(), value: None },
             ],
         );
-        let shown = records(ContentType::Senml, &pack, &thing);
+        let shown = records(Ok(Cow::Borrowed(&pack)), &thing);
         let json = serde_json::to_value(&shown).unwrap();
         assert_eq!(
             json,
@@ -245,8 +269,8 @@ mod tests {
     #[test]
     fn what_cannot_be_read_says_why() {
         let thing: DeviceId = "dev-1".parse().unwrap();
-        let fault = |content, payload: &[u8]| records(content, payload, &thing)[0].fault;
-        assert_eq!(fault(ContentType::Senml, b"nonsense"), Some("unreadable_pack"));
-        assert_eq!(fault(ContentType::Encrypted, b""), Some("encrypted"));
+        let fault = |pack| records(pack, &thing)[0].fault;
+        assert_eq!(fault(Ok(Cow::Borrowed(b"nonsense"))), Some("unreadable_pack"));
+        assert_eq!(fault(Err(ContentFault::Encrypted)), Some("encrypted"));
     }
 }

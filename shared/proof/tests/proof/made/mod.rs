@@ -1,6 +1,7 @@
 //! Makes the test vectors of `tests/vectors/`. Everything is deterministic: keys from seeds, signatures by RFC 6979.
 
 mod chain;
+pub(crate) mod confidential;
 mod envelopes;
 mod merkle;
 mod messages;
@@ -30,6 +31,7 @@ pub(crate) fn files() -> Vec<(&'static str, Value)> {
         ("chain.json", chain::chain()),
         ("refused-blocks.json", chain::refused()),
         ("messages.json", messages::messages()),
+        ("confidential.json", confidential::confidential()),
     ]
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
+use vitro_proof::confidential::NoKeys;
 use vitro_proof::envelope::seal;
 use vitro_proof::reconcile::{CloudDay, DayFrame, Stored};
 use vitro_proof::senml::{Reading, write_pack};
@@ -285,7 +286,7 @@ pub(super) fn cloud(day: &Day, table: &SensorTable) -> CloudDay {
     };
     let stored =
         numbers.iter().zip(&day.envelopes).map(|(n, bytes)| Stored { number: SequenceNumber(*n), envelope: bytes });
-    CloudDay::compute(&frame, stored).unwrap()
+    CloudDay::compute(&frame, stored, &NoKeys).unwrap()
 }
 
 pub(super) fn days() -> Value {

@@ -46,6 +46,8 @@ pub(super) struct Site {
     pub(super) shard: Shard,
     /// The device whose place it is to take.
     pub(super) replaces: Option<DeviceId>,
+    /// Whether the device's telemetry is confidential by agreement.
+    pub(super) confidential: bool,
 }
 
 /// The site as the flags say, and for what they leave out, that of the device to be replaced.
@@ -60,6 +62,7 @@ pub(super) async fn site(args: &NewArgs, session: Option<&Session>) -> Result<Si
             zone: args.zone.clone().ok_or_else(missing)?,
             shard: args.shard.clone().ok_or_else(missing)?,
             replaces: None,
+            confidential: args.confidential,
         });
     };
     let session = session.ok_or_else(|| CliError::Usage("--replaces: AWS has to be asked for that device".into()))?;
@@ -74,6 +77,7 @@ pub(super) async fn site(args: &NewArgs, session: Option<&Session>) -> Result<Si
         zone: old.zone.clone(),
         shard: old.shard.parse().map_err(malformed)?,
         replaces: Some(old.id.clone()),
+        confidential: args.confidential,
     };
     let differs = args.metering_point.as_ref().is_some_and(|point| *point != site.metering_point)
         || args.zone.as_ref().is_some_and(|zone| *zone != site.zone)
@@ -121,6 +125,7 @@ pub(super) async fn provision(
         metering_point: site.metering_point.to_string(),
         zone: site.zone.clone(),
         shard: site.shard.to_string(),
+        confidential: site.confidential,
         sensor_tables: vec![table.clone()],
         mark: None,
         head: None,
@@ -224,6 +229,9 @@ fn same_device(known: &Device, wanted: &Device) -> Result<(), CliError> {
     }
     if known.replaces != wanted.replaces {
         return refused("device to replace");
+    }
+    if known.confidential != wanted.confidential {
+        return refused("agreement on confidentiality, which `vitro device confidential` changes");
     }
     if known.status != Status::Active {
         return Err(CliError::Refused(format!("{} is {}", known.id, known.status.as_str())));

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use vitro_device::DeviceConfig;
-use vitro_device::config::{CONFIG_FILE, CommandKeys, DeviceFolder, KeyStore, SharedSigner};
+use vitro_device::config::{CONFIG_FILE, CommandKeys, Confidential, DeviceFolder, KeyStore, SharedSigner};
 use vitro_device::key;
-use vitro_proof::{Customer, DeviceId, SensorTable, ZoneName};
+use vitro_proof::{Customer, DataKeyId, DeviceId, PublicKey, SensorTable, ZoneName};
 
 use super::NewArgs;
 use super::cloud::Site;
@@ -187,6 +187,7 @@ impl DeviceFiles {
         customer: &Customer,
         table: &SensorTable,
         command_keys: &CommandKeys,
+        data_key: Option<&(DataKeyId, PublicKey)>,
         endpoint: &Endpoint,
     ) -> Result<(), CliError> {
         let mut config =
@@ -195,12 +196,16 @@ impl DeviceFiles {
         config.broker.basic_ingest = endpoint.basic_ingest;
         config.sampling.poll_interval_seconds = args.poll_interval;
         config.sampling.send = args.send.into();
+        config.confidential = data_key.map(|_| Confidential::default());
         config.check().map_err(|e| CliError::Usage(e.to_string()))?;
         let json = |value: Result<String, serde_json::Error>| value.map_err(|e| CliError::malformed("JSON", e));
         let write = |name: &Path, text: &str| files::replace(&self.folder.join(name), text);
         write(&config.broker.ca, &endpoint.ca)?;
         write(&config.sensors, &json(serde_json::to_string_pretty(table))?)?;
         write(&config.command_keys, &json(serde_json::to_string_pretty(command_keys))?)?;
+        if let (Some(key), Some(confidential)) = (data_key, &config.confidential) {
+            write(&confidential.keys, &super::confidential::file(key)?)?;
+        }
         let toml = config.to_toml().map_err(|e| CliError::malformed(CONFIG_FILE, e))?;
         write(Path::new(CONFIG_FILE), &toml)?;
 
@@ -269,7 +274,9 @@ mod tests {
                 files.add_certificate(&pem, &authority).unwrap()
             });
             ids.push(certificate.facts.id);
-            files.write_config(&args(), &zone(), &"acme".parse().unwrap(), &table, &command_keys, &endpoint).unwrap();
+            files
+                .write_config(&args(), &zone(), &"acme".parse().unwrap(), &table, &command_keys, None, &endpoint)
+                .unwrap();
         }
         assert_eq!(ids[0], ids[1], "a second run keeps the certificate");
         let folder = DeviceFolder::open(&out).unwrap();
@@ -297,7 +304,8 @@ mod tests {
         let keys = keys(&signer);
         let endpoint = Endpoint { host: "h".into(), port: 1, ca: String::new(), basic_ingest: true };
         let args = NewArgs { poll_interval: 0, ..*args() };
-        let refused = files.write_config(&args, &zone(), &"acme".parse().unwrap(), &table.unwrap(), &keys, &endpoint);
+        let refused =
+            files.write_config(&args, &zone(), &"acme".parse().unwrap(), &table.unwrap(), &keys, None, &endpoint);
         assert!(matches!(refused, Err(CliError::Usage(_))));
     }
 }

@@ -35,6 +35,7 @@ struct Shown<'a> {
     metering_point: &'a str,
     zone: String,
     shard: &'a str,
+    confidential: bool,
     sensor_tables: &'a [SensorTable],
     newest_number: Option<u64>,
     newest_received: Option<String>,
@@ -116,6 +117,7 @@ pub(super) async fn print(
         metering_point: &device.metering_point,
         zone: device.zone.to_string(),
         shard: &device.shard,
+        confidential: device.confidential,
         sensor_tables: &device.sensor_tables,
         newest_number: device.mark.map(|mark| mark.number.0),
         newest_received: device.mark.map(|mark| show_millis(mark.received.0)),
@@ -153,6 +155,7 @@ fn text(shown: &Shown<'_>, out: &mut dyn Write) -> Result<(), CliError> {
         }
     }
     line("enrolled", &or_none(shown.enrolled.clone()))?;
+    line("telemetry", if shown.confidential { "encrypted only" } else { "in clear or encrypted" })?;
     line("sensor table", &or_none(shown.sensor_tables.last().map(|table| table.version().to_string())))?;
     line("newest", &or_none(shown.newest_received.clone()))?;
     line("head block", &or_none(shown.head_block.map(|n| n.to_string())))?;
