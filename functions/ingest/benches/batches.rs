@@ -15,7 +15,7 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_config::{BehaviorVersion, Region};
+use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_dynamodb::config::Credentials;
 use criterion::Criterion;
 use serde_json::json;
@@ -62,7 +62,7 @@ impl Stream {
 /// A function instance that takes a stream in, batch after batch.
 struct Instance<'a> {
     runtime: tokio::runtime::Runtime,
-    store: AwsStore,
+    sdk: SdkConfig,
     clock: Arc<FixedClock>,
     ingest: Ingest<AwsStore, Arc<FixedClock>>,
     stream: &'a Stream,
@@ -76,10 +76,10 @@ impl<'a> Instance<'a> {
             .region(Region::new("eu-central-1"))
             .endpoint_url(&stub.endpoint)
             .credentials_provider(Credentials::new("id", "secret", None, None, "benchmark"));
-        let store = AwsStore::new(&runtime.block_on(aws::bounded(loader).load()), &config());
+        let sdk = runtime.block_on(aws::bounded(loader).load());
         let clock = Arc::new(FixedClock::new(UnixMillis(0)));
-        let ingest = Ingest::new(store.clone(), Arc::clone(&clock), &config());
-        Self { runtime, store, clock, ingest, stream, next: 0 }
+        let ingest = Ingest::new(AwsStore::new(&sdk, &config()), Arc::clone(&clock), &config());
+        Self { runtime, sdk, clock, ingest, stream, next: 0 }
     }
 
     /// Takes so many batches in.
@@ -87,7 +87,9 @@ impl<'a> Instance<'a> {
         for _ in 0..batches {
             if self.next == self.stream.batches.len() {
                 self.next = 0;
-                self.ingest = Ingest::new(self.store.clone(), Arc::clone(&self.clock), &config());
+                // The connections are the configuration's, and stay.
+                let store = AwsStore::new(&self.sdk, &config());
+                self.ingest = Ingest::new(store, Arc::clone(&self.clock), &config());
             }
             let (now, bytes) = &self.stream.batches[self.next];
             self.next += 1;
@@ -109,6 +111,9 @@ fn config() -> Config {
         ("VITRO_DAYS_TABLE", "days"),
         ("VITRO_PARKED_TABLE", "parked"),
         ("VITRO_QUARANTINE_BUCKET", "quarantine"),
+        ("VITRO_ARCHIVE_BUCKET", "archive-bucket"),
+        ("VITRO_STATUS_QUEUE_URL", "status-queue-url"),
+        ("VITRO_DATA_KEYS_SECRET", "data-keys-secret"),
     ]))
     .expect("the settings")
 }

@@ -124,7 +124,7 @@ impl KeyRing {
         let keys = self.keys.iter().map(|key| WireKey {
             id: key.id.clone(),
             state: key.state,
-            private_key: hex::encode(&*key.scalar),
+            private_key: hex::encode(key.scalar.as_slice()),
         });
         serde_json::to_string(&WireRing { keys: keys.collect() })
             .map(Zeroizing::new)

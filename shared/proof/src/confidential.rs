@@ -11,7 +11,8 @@ mod aws_lc;
 mod form;
 #[cfg(feature = "confidential")]
 mod pure;
-#[cfg(all(test, feature = "confidential"))]
+#[cfg(test)]
+#[cfg(feature = "confidential")]
 mod tests;
 
 use std::borrow::Cow;

@@ -30,7 +30,7 @@ use crate::pki::{CertificateFacts, Validity};
 use crate::session::{self, Session};
 
 pub use confidential::{Agreement, ConfidentialArgs, KeysArgs};
-pub use folder::{DeviceFiles, Endpoint};
+pub use folder::{CustomerKeys, DeviceFiles, Endpoint};
 pub(crate) use sensors::read as read_sensors;
 pub use status::{AfterArgs, CauseArg, ExchangeArgs, HaltArgs, ReinstateArgs};
 
@@ -337,7 +337,8 @@ async fn new(args: &NewArgs, global: &Global, now: i64, out: &mut dyn Write) -> 
         _ => files.write_manifest(&site, facts, &table)?,
     }
     let Installation { customer, command_keys, data_key, endpoint } = installation;
-    files.write_config(args, &site.zone, &customer, &table, &command_keys, data_key.as_ref(), &endpoint)?;
+    let keys = CustomerKeys { command: &command_keys, data: data_key.as_ref() };
+    files.write_config(args, &site.zone, &customer, &table, &keys, &endpoint)?;
 
     let made = Made {
         thing: &args.thing,

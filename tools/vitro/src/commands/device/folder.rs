@@ -56,6 +56,14 @@ pub struct DeviceFiles {
     signer: SharedSigner,
 }
 
+/// The customer's public keys that a device holds.
+pub struct CustomerKeys<'a> {
+    /// Those that may command it.
+    pub command: &'a CommandKeys,
+    /// The one that it encrypts for, if its telemetry is confidential.
+    pub data: Option<&'a (DataKeyId, PublicKey)>,
+}
+
 impl DeviceFiles {
     /// Opens a device's folder, or makes it with a new key in a file.
     ///
@@ -186,8 +194,7 @@ impl DeviceFiles {
         zone: &ZoneName,
         customer: &Customer,
         table: &SensorTable,
-        command_keys: &CommandKeys,
-        data_key: Option<&(DataKeyId, PublicKey)>,
+        keys: &CustomerKeys<'_>,
         endpoint: &Endpoint,
     ) -> Result<(), CliError> {
         let mut config =
@@ -196,14 +203,14 @@ impl DeviceFiles {
         config.broker.basic_ingest = endpoint.basic_ingest;
         config.sampling.poll_interval_seconds = args.poll_interval;
         config.sampling.send = args.send.into();
-        config.confidential = data_key.map(|_| Confidential::default());
+        config.confidential = keys.data.map(|_| Confidential::default());
         config.check().map_err(|e| CliError::Usage(e.to_string()))?;
         let json = |value: Result<String, serde_json::Error>| value.map_err(|e| CliError::malformed("JSON", e));
         let write = |name: &Path, text: &str| files::replace(&self.folder.join(name), text);
         write(&config.broker.ca, &endpoint.ca)?;
         write(&config.sensors, &json(serde_json::to_string_pretty(table))?)?;
-        write(&config.command_keys, &json(serde_json::to_string_pretty(command_keys))?)?;
-        if let (Some(key), Some(confidential)) = (data_key, &config.confidential) {
+        write(&config.command_keys, &json(serde_json::to_string_pretty(keys.command))?)?;
+        if let (Some(key), Some(confidential)) = (keys.data, &config.confidential) {
             write(&confidential.keys, &super::confidential::file(key)?)?;
         }
         let toml = config.to_toml().map_err(|e| CliError::malformed(CONFIG_FILE, e))?;
@@ -275,7 +282,14 @@ mod tests {
             });
             ids.push(certificate.facts.id);
             files
-                .write_config(&args(), &zone(), &"acme".parse().unwrap(), &table, &command_keys, None, &endpoint)
+                .write_config(
+                    &args(),
+                    &zone(),
+                    &"acme".parse().unwrap(),
+                    &table,
+                    &CustomerKeys { command: &command_keys, data: None },
+                    &endpoint,
+                )
                 .unwrap();
         }
         assert_eq!(ids[0], ids[1], "a second run keeps the certificate");
@@ -304,8 +318,14 @@ mod tests {
         let keys = keys(&signer);
         let endpoint = Endpoint { host: "h".into(), port: 1, ca: String::new(), basic_ingest: true };
         let args = NewArgs { poll_interval: 0, ..*args() };
-        let refused =
-            files.write_config(&args, &zone(), &"acme".parse().unwrap(), &table.unwrap(), &keys, None, &endpoint);
+        let refused = files.write_config(
+            &args,
+            &zone(),
+            &"acme".parse().unwrap(),
+            &table.unwrap(),
+            &CustomerKeys { command: &keys, data: None },
+            &endpoint,
+        );
         assert!(matches!(refused, Err(CliError::Usage(_))));
     }
 }
