@@ -15,6 +15,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
+use vitro_cloud::clock::{Clock, SystemClock};
 use vitro_contract::{MeteringPoint, Shard};
 use vitro_device::config::{CommandKeys, KeyStore, SendMode};
 use vitro_device::key::{PinSource, Pkcs11Key};
@@ -240,10 +241,16 @@ pub async fn run(command: DeviceCommand, global: &Global, now: i64, out: &mut dy
         DeviceCommand::New(args) => new(&args, global, now, out).await,
         DeviceCommand::Renew(args) => renew::run(&args, &Session::open(global).await?, now, out).await,
         DeviceCommand::Show(args) => show::show(&args, &Session::open(global).await?, out).await,
-        DeviceCommand::Suspend(args) => status::suspend(&args, &Session::open(global).await?, now, out).await,
+        DeviceCommand::Suspend(args) => {
+            status::suspend(&args, &Session::open(global).await?, SystemClock.now(), out).await
+        }
         DeviceCommand::Reinstate(args) => status::reinstate(&args, &Session::open(global).await?, out).await,
-        DeviceCommand::Retire(args) => status::retire(&args, &Session::open(global).await?, now, out).await,
-        DeviceCommand::Exchange(args) => status::exchange(&args, &Session::open(global).await?, now, out).await,
+        DeviceCommand::Retire(args) => {
+            status::retire(&args, &Session::open(global).await?, SystemClock.now(), out).await
+        }
+        DeviceCommand::Exchange(args) => {
+            status::exchange(&args, &Session::open(global).await?, SystemClock.now(), out).await
+        }
         DeviceCommand::Command(args) => command::send(&args, &Session::open(global).await?, now, out).await,
         DeviceCommand::Reply(args) => command::show_reply(&args, &Session::open(global).await?, out).await,
         DeviceCommand::Keys(args) => confidential::keys(&args, &Session::open(global).await?, out).await,

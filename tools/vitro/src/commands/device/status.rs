@@ -108,20 +108,34 @@ pub struct AfterArgs {
 }
 
 /// Suspends a device.
-pub(super) async fn suspend(args: &HaltArgs, session: &Session, now: i64, out: &mut dyn Write) -> Result<(), CliError> {
+pub(super) async fn suspend(
+    args: &HaltArgs,
+    session: &Session,
+    now: UnixMillis,
+    out: &mut dyn Write,
+) -> Result<(), CliError> {
     let (at, good) = halt(args, session, now).await?;
     let change = session.devices().suspend(&args.thing, at, good, args.cause.into()).await?;
     follow(change, &args.after, session, out).await
 }
 
 /// Retires a device for good.
-pub(super) async fn retire(args: &HaltArgs, session: &Session, now: i64, out: &mut dyn Write) -> Result<(), CliError> {
+pub(super) async fn retire(
+    args: &HaltArgs,
+    session: &Session,
+    now: UnixMillis,
+    out: &mut dyn Write,
+) -> Result<(), CliError> {
     let (at, good) = halt(args, session, now).await?;
     let change = session.devices().retire(&args.thing, at, good, args.cause.into()).await?;
     follow(change, &args.after, session, out).await
 }
 
-async fn halt(args: &HaltArgs, session: &Session, now: i64) -> Result<(UnixMillis, Option<SequenceNumber>), CliError> {
+async fn halt(
+    args: &HaltArgs,
+    session: &Session,
+    now: UnixMillis,
+) -> Result<(UnixMillis, Option<SequenceNumber>), CliError> {
     session.device(&args.thing).await?;
     let at = instant(args.at, now)?;
     Ok((at, last_good(&args.thing, at, args.last_good, args.nothing_good, session).await?))
@@ -138,7 +152,7 @@ pub(super) async fn reinstate(args: &ReinstateArgs, session: &Session, out: &mut
 pub(super) async fn exchange(
     args: &ExchangeArgs,
     session: &Session,
-    now: i64,
+    now: UnixMillis,
     out: &mut dyn Write,
 ) -> Result<(), CliError> {
     let (old, new) = (session.device(&args.old).await?, session.device(&args.new).await?);
@@ -180,13 +194,14 @@ fn same_place(old: &Device, new: &Device) -> Result<(), CliError> {
     Ok(())
 }
 
-/// The instant that was given or now, which lies in no future.
-fn instant(given: Option<i64>, now: i64) -> Result<UnixMillis, CliError> {
-    let at = given.unwrap_or(now);
-    if at > now {
-        return Err(CliError::Usage("--at lies in the future".into()));
+/// The instant that was given or now, which lies in no future. Now is to the millisecond: what was received in this very second was received
+/// before.
+fn instant(given: Option<i64>, now: UnixMillis) -> Result<UnixMillis, CliError> {
+    match given {
+        None => Ok(now),
+        Some(at) if at > now.seconds() => Err(CliError::Usage("--at lies in the future".into())),
+        Some(at) => Ok(UnixMillis(at.saturating_mul(1000))),
     }
-    Ok(UnixMillis(at.saturating_mul(1000)))
 }
 
 async fn last_good(
@@ -238,8 +253,9 @@ mod tests {
 
     #[test]
     fn an_instant_is_now_or_before() {
-        assert_eq!(instant(None, 1_000).unwrap(), UnixMillis(1_000_000));
-        assert_eq!(instant(Some(-5), 1_000).unwrap(), UnixMillis(-5_000));
-        assert!(matches!(instant(Some(1_001), 1_000), Err(CliError::Usage(_))));
+        let now = UnixMillis(1_000_750);
+        assert_eq!(instant(None, now).unwrap(), now);
+        assert_eq!(instant(Some(-5), now).unwrap(), UnixMillis(-5_000));
+        assert!(matches!(instant(Some(1_001), now), Err(CliError::Usage(_))));
     }
 }
