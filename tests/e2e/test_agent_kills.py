@@ -148,7 +148,7 @@ def test_fifty_kills_on_a_bad_line_lose_and_double_nothing(
     envelopes = outbox.envelopes()
     assert [parse(data).header.number for data in envelopes] == list(range(ROWS))
     assert observe.readings(installation, device.thing) == {at: [data] for at, data in enumerate(envelopes)}
-    assert observe.parked(installation, device.thing) == []
+    assert observe.parked_by_the_stack(installation, device.thing) == []
     after = {name: installation.metric(name) - metrics[name] for name in counts}
     assert after["Duplicates"] > 0, "what was not acknowledged was sent again"
     assert {name: after[name] for name in counts[1:]} == dict.fromkeys(counts[1:], 0)

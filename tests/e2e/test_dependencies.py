@@ -95,7 +95,7 @@ def test_the_night_in_trouble(installation: Installation, device: Device, functi
         assert proxy.exhausted, [(fault.operations, fault.answered) for fault in proxy.faults]
     assert (settled["outcome"], settled["count"]) == ("matched", len(sent))
     assert observe.summary_increase(installation, settled, "energy") == increase
-    assert observe.parked(installation, device.thing) == []
+    assert observe.parked_by_the_stack(installation, device.thing) == []
     assert {queue: installation.waiting(f"{queue}-dlq") for queue in NIGHT} == dead
     assert installation.metric("DaysMatched") == before + 1
     closed = observe.row(installation, "devices", device=device.thing)

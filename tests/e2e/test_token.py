@@ -73,5 +73,5 @@ def test_a_key_that_never_left_its_token_has_a_day_that_matches(
     settled = observe.settled(installation, thing, day)
     assert settled["outcome"] == "matched"
     assert observe.summary_increase(installation, settled, "energy") == increase
-    assert observe.parked(installation, thing) == []
+    assert observe.parked_by_the_stack(installation, thing) == []
     assert all(b"PRIVATE KEY" not in path.read_bytes() for path in folder.rglob("*") if path.is_file())
