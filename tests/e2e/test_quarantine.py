@@ -26,10 +26,11 @@ def entry(installation: Installation, thing: str) -> dict[str, Any]:
 
 
 def waiting(installation: Installation, thing: str) -> dict[str, list[dict[str, Any]]]:
-    """What the command line says waits of a device, by reason."""
+    """What the command line says waits of a device, by reason; without what a ledger refuses that does not know it."""
     rows: dict[str, list[dict[str, Any]]] = {}
     for row in vitro(installation, "quarantine", "list", "--thing", thing):
-        rows.setdefault(row["reason"], []).append(row)
+        if observe.by_the_stack(row):
+            rows.setdefault(row["reason"], []).append(row)
     return rows
 
 

@@ -69,8 +69,13 @@ def parked(installation: Installation, thing: str) -> list[dict[str, Any]]:
 
 
 def parked_by_the_stack(installation: Installation, thing: str) -> list[dict[str, Any]]:
-    """What was parked of a device that may be on no ledger: without what the ledger refused, once tests before have set one up."""
-    return [row for row in parked(installation, thing) if not str(row["detail"]).startswith("the ledger refuses")]
+    """What was parked of a device that may be on no ledger: without what the ledger refused."""
+    return [row for row in parked(installation, thing) if by_the_stack(row)]
+
+
+def by_the_stack(row: dict[str, Any]) -> bool:
+    """Whether the stack itself parked a row: once a test has set the ledger up, it refuses devices that are not on it."""
+    return not str(row["detail"]).startswith("the ledger refuses")
 
 
 def quarantined(installation: Installation, row: dict[str, Any]) -> dict[str, Any]:
