@@ -15,6 +15,7 @@ from e2e.support.authorities import DAY, HOUR, Authority, new_key, now
 from e2e.support.devices import Registrar
 from e2e.support.enrolment import Enrolment, refuses, register_authority
 from e2e.support.parties import Parties
+from e2e.support.programs import vitro
 from stack import Deployment, Installation, wait
 from stack.model import StackInfo
 
@@ -98,6 +99,35 @@ def test_a_device_announces_itself_and_is_taken_in(
     stored = {0: [sent], 1: [more[0]], 2: [more[1]]}
     wait.until("both to be good", lambda: observe.readings(installation, thing) == stored, SECONDS, 0.3)
     assert observe.parked(installation, thing) == []
+
+
+def test_a_successor_announces_itself_and_takes_the_meter_over(
+    enrolment: Enrolment, acme: Authority, parties: Parties, unique: Callable[[str], str]
+) -> None:
+    installation, old, new = enrolment.installation, unique("old"), unique("new")
+    enrolment.expect(old)
+    enrolment.newcomer(old, acme).admitted()
+    place = {"replaces": old, "metering_point": f"point-{old}", "confidential": True}
+    # What it is said to replace serves another point: nobody may take that over by a slip in a manifest.
+    elsewhere = unique("elsewhere")
+    enrolment.expect(elsewhere, **(place | {"metering_point": f"point-{elsewhere}"}))
+    stranger = enrolment.newcomer(elsewhere, acme)
+    assert stranger.connect() is None
+    assert stranger.refused() == "manifest_mismatch"
+    enrolment.expect(new, **place)
+    newcomer = enrolment.newcomer(new, acme)
+    newcomer.admitted()
+    row = newcomer.row()
+    assert (row["replaces"], row["metering_point"], row["confidential"]) == (old, f"point-{old}", True)
+
+    def serves(thing: str) -> list[str]:
+        history = vitro(installation, "device", "show", thing)["ledger"]["history"]
+        return [] if history is None else [one["thing"] for one in history["services"]]
+
+    wait.until("the ledger to have the old one", lambda: serves(old) == [old], SECONDS, 0.5)
+    shown = vitro(installation, "device", "exchange", old, new)
+    assert (shown["status"], shown["replaced_by"], shown["disagreements"]) == ("retired", new, [])
+    assert serves(new) == [new]
 
 
 def test_an_authority_that_nobody_registered_ends_at_tls(enrolment: Enrolment, unique: Callable[[str], str]) -> None:

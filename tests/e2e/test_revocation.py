@@ -5,7 +5,6 @@ nothing. IAM and IoT policies are enforced.
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -64,8 +63,8 @@ def sending(enrolment: Enrolment, thing: str, issuer: Authority) -> tuple[Newcom
 
 
 def refused_on(connection: Connection, newcomer: Newcomer) -> None:
-    """Over a connection that stays open, nothing is stored that comes later than 60 seconds after the look at the list."""
-    latest = int(time.time() * 1000) + 60_000
+    """Over a connection that stays open, nothing is stored that comes later than 60 seconds after the suspension."""
+    latest = int(newcomer.row()["suspended_at"]) + 60_000
     number = 1
 
     def told() -> list[dict[str, Any]]:

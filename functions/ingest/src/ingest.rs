@@ -12,7 +12,6 @@ use vitro_cloud::config::StackName;
 use vitro_cloud::data_keys::KnownKeys;
 use vitro_cloud::devices::Registered;
 use vitro_cloud::metrics::Metrics;
-use vitro_cloud::parked::{Parked, ParkedState};
 use vitro_cloud::quarantine::QuarantineCap;
 use vitro_cloud::readings::{Reading, ReadingKey};
 use vitro_cloud::rule_event::RuleEvent;
@@ -27,7 +26,7 @@ use crate::plan::{Admitted, Keep, Opened, Plan, Refused, Sign, Storing};
 use crate::registry::{FRESH, MAX_AGE, Registry};
 use crate::results::{Done, Results, log_redelivered};
 use crate::store::Store;
-use crate::times::{self, Times};
+use crate::times;
 
 /// Writes of refusals in flight at once.
 const PARALLEL: usize = 8;
@@ -40,7 +39,7 @@ pub struct Ingest<S, C> {
     hot_days: u16,
     pub(crate) failures_to_suspend: usize,
     pub(crate) registry: Registry,
-    cap: RefCell<QuarantineCap>,
+    pub(crate) cap: RefCell<QuarantineCap>,
 }
 
 /// Numbers of closed days under which the time series holds nothing: it may have forgotten them.
@@ -314,11 +313,11 @@ impl<S: Store, C: Clock> Ingest<S, C> {
     ) -> Result<(Reading, LocalDay), CloudError> {
         let (device, envelope, received) = (&registered.device, &opened.envelope, opened.event.received);
         let pack = confidential::pack(envelope, keys);
-        let (time, faults) = summary::inspect(pack.as_deref(), &device.id, device.sensor_table()?);
+        let (times, faults) = summary::inspect(pack.as_deref(), &device.id, device.sensor_table()?);
+        let time = times.map(|times| times.newest);
         let day = self.registry.day_of(registered, decide::instant_of(time, received, self.hot_days))?;
-        let spread = time.map(|time| Times { oldest: time, newest: time });
         let mark = self.registry.mark(&device.id);
-        let clock = times::faults(spread, opened.number(), received, device.enrolled_at, mark.as_ref());
+        let clock = times::faults(times, opened.number(), received, device.enrolled_at, mark.as_ref());
         let reading = Reading {
             device: device.id.clone(),
             key: ReadingKey::new(opened.number(), &leaf),
@@ -398,50 +397,6 @@ impl<S: Store, C: Clock> Ingest<S, C> {
         }
         self.move_marks(signs, results).await;
         self.act_on(charges, results).await;
-    }
-
-    /// Keeps a refused message: the bytes first, then the row that points to them, evidence last.
-    async fn refuse(&self, refused: &Refused<'_>) -> Result<Done, CloudError> {
-        let (event, reason) = (refused.event, refused.refusal.reason());
-        let capped = matches!(refused.keep, Keep::Capped);
-        let stands_for = if capped {
-            match self.cap.borrow_mut().admit(&event.thing, reason, event.received) {
-                Some(stands_for) => stands_for,
-                None => return Ok(Done::Refused(reason)),
-            }
-        } else {
-            1
-        };
-        let kept = self.keep(refused, reason, stands_for).await;
-        if kept.is_err() && capped {
-            self.cap.borrow_mut().release(&event.thing, reason);
-        }
-        kept.map(|()| Done::Refused(reason))
-    }
-
-    async fn keep(&self, refused: &Refused<'_>, reason: &str, stands_for: u64) -> Result<(), CloudError> {
-        let event = refused.event;
-        let said = refused.refusal.to_string();
-        let detail = if refused.detail.is_empty() { &said } else { &refused.detail };
-        let object = match refused.keep {
-            Keep::Capped | Keep::Quarantined => Some(self.store.quarantine(event, reason, detail, stands_for).await?),
-            Keep::Evidence(_) => None,
-        };
-        let parked = Parked {
-            reason: reason.to_owned(),
-            id: event.id(),
-            state: ParkedState::Open,
-            device: event.thing.parse().ok(),
-            object,
-            detail: detail.clone(),
-            received: event.received,
-        };
-        self.store.park(&parked).await?;
-        if let Keep::Evidence(reading) = &refused.keep {
-            self.store.write(std::slice::from_ref(&**reading)).await.into_iter().collect::<Result<(), _>>()?;
-        }
-        tracing::warn!(reason, topic = %event.topic, id = %parked.id, detail = %said, stands_for, "refused");
-        Ok(())
     }
 
     /// Widens the days' ranges. What cannot be noted is not stored now.

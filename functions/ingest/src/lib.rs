@@ -22,6 +22,7 @@ pub mod evidence;
 mod ingest;
 mod lookup;
 mod plan;
+mod refuse;
 mod registry;
 mod results;
 pub mod store;

@@ -4,6 +4,7 @@
 //! may change it: a day with a wrong clock ends as its block says, and people know what to think of it.
 
 use vitro_cloud::devices::Mark;
+use vitro_proof::summary::Times;
 use vitro_proof::{Reason, SequenceNumber, UnixMillis};
 
 /// Clocks may differ by so much, in milliseconds: five minutes, as Kerberos and AWS's own signatures have it, and a third of the
@@ -29,15 +30,6 @@ impl Reason for TimeFault {
             Self::ClockJump => "clock_jump",
         }
     }
-}
-
-/// The times of a message: of its oldest and of its newest record that can be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Times {
-    /// The oldest.
-    pub oldest: UnixMillis,
-    /// The newest.
-    pub newest: UnixMillis,
 }
 
 /// What is wrong with them. `mark` is the newest message that the registry knows of: its time may be that of a lower number than its

@@ -24,6 +24,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) attributes: Option<BTreeMap<String, String>>,
     /// What the manifest expects under its name.
     pub(crate) expected: Option<Expected>,
+    /// The device that it is expected to replace, as it is registered.
+    pub(crate) replaced: Option<Device>,
 }
 
 /// What becomes of it.
@@ -42,7 +44,7 @@ pub(crate) enum Plan {
 /// # Errors
 /// [`Refusal`].
 pub(crate) fn decide(facts: Facts<'_>, stack: &StackName) -> Result<Plan, Refusal> {
-    let Facts { thing, chain, registered, holder, attributes, expected } = facts;
+    let Facts { thing, chain, registered, holder, attributes, expected, replaced } = facts;
     if let Some(holder) = holder.filter(|holder| holder != thing) {
         return Err(Refusal::KeyInUse { thing: thing.clone(), holder });
     }
@@ -70,6 +72,16 @@ pub(crate) fn decide(facts: Facts<'_>, stack: &StackName) -> Result<Plan, Refusa
     }
     if expected.serial.as_ref().is_some_and(|serial| *serial != chain.serial.to_string()) {
         return mismatch("serial number");
+    }
+    // It serves nothing before it is exchanged, and then just what the other one served.
+    let is_successor = |old: &Device| {
+        old.metering_point == expected.metering_point
+            && old.zone == expected.zone
+            && old.shard == expected.shard
+            && old.exchange.as_ref().is_none_or(|exchange| exchange.by == *thing)
+    };
+    if expected.replaces.is_some() && !replaced.as_ref().is_some_and(is_successor) {
+        return mismatch("device to replace");
     }
     Ok(Plan::New(Box::new(expected)))
 }

@@ -37,7 +37,12 @@ pub(crate) async fn register<C: Channel>(ledger: &Client<C>, device: &Device) ->
     }
     let entry =
         device_entry(device).map_err(|error| CloudError::damaged(format!("the device {}", device.id), error))?;
-    match ledger.register_devices(&[entry]).await {
+    // A successor serves nothing before `vitro device exchange`, so that one metering point has one device at a time.
+    let registered = match device.replaces {
+        None => ledger.register_devices(&[entry]).await,
+        Some(_) => ledger.register_successors(&[entry]).await,
+    };
+    match registered {
         Ok(published) => {
             tracing::info!(thing = %device.id, tx = %published.tx, "the ledger has the device");
             Ok(true)

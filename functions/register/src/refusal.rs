@@ -21,7 +21,7 @@ pub enum Refusal {
     ManifestMismatch {
         /// The name.
         thing: DeviceId,
-        /// `key` or `serial number`.
+        /// `key`, `serial number` or `device to replace`.
         what: &'static str,
     },
     /// The name is a registered device's, and that has another key.

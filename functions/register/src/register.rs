@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use vitro_client::{Channel, Client};
 use vitro_cloud::batch::{BatchResponse, SqsEvent, SqsRecord, each};
 use vitro_cloud::config::StackName;
-use vitro_cloud::devices::{Device, Status};
+use vitro_cloud::devices::{Device, NewDevice, Status};
 use vitro_cloud::identities::{CertificateIdentity, NewCertificate};
 use vitro_cloud::manifest::Expected;
 use vitro_cloud::metrics::Metrics;
@@ -172,13 +172,19 @@ impl<L: Channel> Register<L> {
         let chain = self.chains.verify(&leaf, issuer.as_deref(), self.clock.now()).await?;
         let name = &chain.common_name;
         let thing: DeviceId = name.parse().map_err(|_| Refusal::NotInManifest(name.chars().take(80).collect()))?;
+        let expected = self.manifest.expected(&thing).await?;
+        let replaced = match expected.as_ref().and_then(|expected| expected.replaces.as_ref()) {
+            Some(old) => self.registry.device(old).await?,
+            None => None,
+        };
         let facts = Facts {
             thing: &thing,
             chain: &chain,
             registered: self.registry.device(&thing).await?,
             holder: self.registry.holder_of_key(&chain.public_key).await?,
             attributes: self.iot.thing(&thing).await?,
-            expected: self.manifest.expected(&thing).await?,
+            expected,
+            replaced,
         };
         let plan = decide(facts, &self.settings.stack)?;
         let new = NewCertificate {
@@ -236,31 +242,19 @@ impl<L: Channel> Register<L> {
 
     /// The registry entry of a device that the manifest expected.
     fn device(&self, expected: Expected, chain: &VerifiedChain, new: &NewCertificate) -> Device {
-        Device {
+        NewDevice {
             id: expected.thing,
-            status: Status::Active,
-            suspended_at: None,
-            last_good: None,
-            cause: None,
-            exchange: None,
-            replaces: None,
-            status_revision: 0,
-            status_applied: 0,
-            revoked_certificates: std::collections::BTreeSet::new(),
+            replaces: expected.replaces,
             public_key: chain.public_key,
             certificate: new.pem.clone(),
             certificate_id: new.id.clone(),
-            certificate_ids: [new.id.clone()].into(),
             enrolled_at: Some(UnixMillis(chain.not_before.0.min(self.clock.now().0))),
             metering_point: expected.metering_point,
             zone: expected.zone,
             shard: expected.shard,
             confidential: expected.confidential,
             sensor_tables: vec![expected.sensor_table],
-            mark: None,
-            head: None,
-            closed_through: None,
-            gap_since: None,
         }
+        .into()
     }
 }

@@ -268,6 +268,7 @@ impl Site {
             public_key: None,
             serial: None,
             confidential: false,
+            replaces: None,
             imported_at: UnixMillis(0),
         };
         self.world.change(|kept| _ = kept.expected.insert(expected.thing.clone(), expected));
@@ -427,4 +428,36 @@ async fn who_it_is_decides() {
     assert!(site.announce(&second).await);
     assert!(site.reasons().iter().any(|told| told == "certificate_revoked"));
     assert_eq!(site.state(&second), CertificateState::Revoked);
+}
+
+#[tokio::test]
+async fn a_successor_takes_the_place_of_the_device_that_the_manifest_names() {
+    let site = Site::new().await;
+    site.expect("dev-1");
+    assert!(site.announce(&site.waits("dev-1", &key())).await);
+    // Nobody is there to be replaced; then one that serves another metering point.
+    let successor = |old: &str, point: &str| {
+        site.expect("dev-2");
+        site.world.change(|kept| {
+            let expected = kept.expected.get_mut(&"dev-2".parse().unwrap()).unwrap();
+            expected.replaces = Some(old.parse().unwrap());
+            expected.metering_point = point.into();
+        });
+    };
+    let own = key();
+    for (old, point) in [("dev-0", "mp-dev-1"), ("dev-1", "mp-dev-2")] {
+        successor(old, point);
+        let id = site.waits("dev-2", &own);
+        assert!(site.announce(&id).await);
+        assert_eq!(site.state(&id), CertificateState::Inactive, "{old} {point}");
+    }
+    assert_eq!(site.reasons(), ["manifest_mismatch"; 2]);
+    successor("dev-1", "mp-dev-1");
+    let id = site.waits("dev-2", &own);
+    assert!(site.announce(&id).await);
+    assert_eq!(site.state(&id), CertificateState::Active);
+    let device = site.world.kept().devices[&"dev-2".parse().unwrap()].clone();
+    assert_eq!(device.replaces.as_ref().map(DeviceId::as_str), Some("dev-1"));
+    let calls: Vec<String> = site.channel.submitted().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(calls, ["registry:register_device", "registry:register_successor"]);
 }

@@ -6,7 +6,7 @@ use vitro_client::memory::{MemoryChannel, Trouble};
 use vitro_client::{device_entry, registered};
 use vitro_cloud::clock::FixedClock;
 use vitro_cloud::config::Environment;
-use vitro_cloud::devices::{Cause, Exchanged, Status};
+use vitro_cloud::devices::{Cause, Exchanged, NewDevice};
 use vitro_cloud::memory::{Fuse, MemoryDevices, MemoryParked};
 use vitro_contract::testing::{MemoryLedger, client};
 use vitro_contract::{Record, Role, Standing};
@@ -89,32 +89,20 @@ fn cert(digits: &str) -> String {
 
 fn device() -> Device {
     let table = r#"[{"version":1,"sensors":[{"name":"energy","unit":"kWh","kind":"counter","resets_normal":true}]}]"#;
-    Device {
+    NewDevice {
         id: id(),
-        status: Status::Active,
-        suspended_at: None,
-        last_good: None,
-        cause: None,
-        status_revision: 0,
-        status_applied: 0,
-        exchange: None,
         replaces: None,
-        revoked_certificates: std::collections::BTreeSet::new(),
         public_key: SoftwareSigner::from_scalar(&[7; 32]).unwrap().public_key(),
         certificate: "PEM".into(),
         certificate_id: cert("ab"),
-        certificate_ids: [cert("ab")].into(),
         enrolled_at: None,
         metering_point: "mp-1".into(),
         zone: "Etc/UTC".parse().unwrap(),
         shard: "north".into(),
         confidential: false,
         sensor_tables: serde_json::from_str(table).unwrap(),
-        mark: None,
-        head: None,
-        closed_through: None,
-        gap_since: None,
     }
+    .into()
 }
 
 fn world() -> World {

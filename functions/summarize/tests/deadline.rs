@@ -8,7 +8,7 @@ use vitro_cloud::archive::Archive;
 use vitro_cloud::clock::FixedClock;
 use vitro_cloud::data_keys::KnownKeys;
 use vitro_cloud::days::DayStore;
-use vitro_cloud::devices::{Device, Status};
+use vitro_cloud::devices::{Device, NewDevice, Status};
 use vitro_cloud::memory::{Fuse, MemoryArchive, MemoryChains, MemoryDays, MemoryDevices, MemoryOutbox, MemoryReadings};
 use vitro_cloud::queue::{DayTask, DeadlineTask, SummarizeTask};
 use vitro_cloud::readings::{Reading, ReadingKey};
@@ -29,21 +29,12 @@ fn signer() -> SoftwareSigner {
 }
 
 fn device(index: u32) -> Device {
-    Device {
+    NewDevice {
         id: format!("dev-{index:04}").parse().unwrap(),
-        status: Status::Active,
-        suspended_at: None,
-        last_good: None,
-        cause: None,
-        status_revision: 0,
-        status_applied: 0,
-        exchange: None,
         replaces: None,
-        revoked_certificates: std::collections::BTreeSet::new(),
         public_key: signer().public_key(),
         certificate: String::new(),
         certificate_id: "cert".into(),
-        certificate_ids: ["cert".into()].into(),
         enrolled_at: None,
         metering_point: "mp".into(),
         zone: "Europe/Warsaw".parse().unwrap(),
@@ -51,11 +42,8 @@ fn device(index: u32) -> Device {
         confidential: false,
         sensor_tables: serde_json::from_str(r#"[{"version":1,"sensors":[{"name":"t","unit":"Cel","kind":"gauge"}]}]"#)
             .unwrap(),
-        mark: None,
-        head: None,
-        closed_through: None,
-        gap_since: None,
     }
+    .into()
 }
 
 struct World {

@@ -15,6 +15,8 @@ pub mod fetch;
 mod look;
 pub mod ports;
 mod refresh;
+#[cfg(test)]
+mod tests;
 
 pub use fault::Fault;
 pub use look::{Look, Looked, Report, Taken};

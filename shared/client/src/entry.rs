@@ -22,7 +22,7 @@ pub fn device_entry(device: &Device) -> Result<DeviceEntry, ContractError> {
 
 #[cfg(test)]
 mod tests {
-    use vitro_cloud::devices::Status;
+    use vitro_cloud::devices::NewDevice;
     use vitro_proof::Signer;
     use vitro_proof::crypto::SoftwareSigner;
 
@@ -31,32 +31,20 @@ mod tests {
     #[test]
     fn the_ledger_is_told_what_the_registry_has() {
         let table = r#"{"version":1,"sensors":[{"name":"t","unit":"Cel","kind":"gauge"}]}"#;
-        let mut device = Device {
+        let mut device: Device = NewDevice {
             id: "dev-1".parse().unwrap(),
-            status: Status::Active,
-            suspended_at: None,
-            last_good: None,
-            cause: None,
-            status_revision: 0,
-            status_applied: 0,
-            exchange: None,
             replaces: None,
-            revoked_certificates: std::collections::BTreeSet::new(),
             public_key: SoftwareSigner::from_scalar(&[3; 32]).unwrap().public_key(),
             certificate: String::new(),
             certificate_id: "ab".repeat(32),
-            certificate_ids: ["ab".repeat(32)].into(),
             enrolled_at: None,
             metering_point: "mp-1".into(),
             zone: "Etc/GMT+7".parse().unwrap(),
             shard: "west".into(),
             confidential: false,
             sensor_tables: vec![serde_json::from_str(table).unwrap()],
-            mark: None,
-            head: None,
-            closed_through: None,
-            gap_since: None,
-        };
+        }
+        .into();
         let entry_of = device_entry(&device).unwrap();
         entry_of.check().unwrap();
         assert_eq!(entry_of.certificate.0, [0xab; 32]);

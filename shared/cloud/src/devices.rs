@@ -154,6 +154,65 @@ pub struct Device {
     pub gap_since: Option<UnixMillis>,
 }
 
+/// What is said of a device when it becomes one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewDevice {
+    /// The thing name.
+    pub id: DeviceId,
+    /// Its key.
+    pub public_key: PublicKey,
+    /// Its certificate in PEM.
+    pub certificate: String,
+    /// The certificate's id in AWS IoT.
+    pub certificate_id: String,
+    /// Since when it is believed.
+    pub enrolled_at: Option<UnixMillis>,
+    /// The metering point that it serves, or is to take over.
+    pub metering_point: String,
+    /// The zone of the site's calendar.
+    pub zone: ZoneName,
+    /// The group of devices that agreements cover.
+    pub shard: String,
+    /// Whether its telemetry comes encrypted.
+    pub confidential: bool,
+    /// The device whose metering point it is to take over.
+    pub replaces: Option<DeviceId>,
+    /// Its sensors.
+    pub sensor_tables: Vec<SensorTable>,
+}
+
+impl From<NewDevice> for Device {
+    /// The device as it begins: active, and never heard.
+    fn from(new: NewDevice) -> Self {
+        Self {
+            id: new.id,
+            status: Status::Active,
+            suspended_at: None,
+            last_good: None,
+            cause: None,
+            status_revision: 0,
+            status_applied: 0,
+            exchange: None,
+            replaces: new.replaces,
+            revoked_certificates: BTreeSet::new(),
+            public_key: new.public_key,
+            certificate: new.certificate,
+            certificate_ids: [new.certificate_id.clone()].into(),
+            certificate_id: new.certificate_id,
+            enrolled_at: new.enrolled_at,
+            metering_point: new.metering_point,
+            zone: new.zone,
+            shard: new.shard,
+            confidential: new.confidential,
+            sensor_tables: new.sensor_tables,
+            mark: None,
+            head: None,
+            closed_through: None,
+            gap_since: None,
+        }
+    }
+}
+
 impl Device {
     /// The newest sensor table.
     ///

@@ -31,6 +31,8 @@ pub struct Expected {
     pub serial: Option<String>,
     /// Whether its telemetry is to be confidential.
     pub confidential: bool,
+    /// The device whose metering point it is to take over.
+    pub replaces: Option<DeviceId>,
     /// When the customer said so.
     pub imported_at: UnixMillis,
 }
@@ -61,6 +63,9 @@ impl Expected {
         if self.confidential {
             item.insert("confidential".into(), AttributeValue::Bool(true));
         }
+        if let Some(replaces) = &self.replaces {
+            item.insert("replaces".into(), s(replaces));
+        }
         Ok(item)
     }
 
@@ -83,6 +88,7 @@ impl Expected {
                 Some(AttributeValue::Bool(yes)) => *yes,
                 Some(_) => return Err(r.bad("confidential", "it is no truth value")),
             },
+            replaces: r.text_opt("replaces")?.map(str::parse).transpose().map_err(|error| r.bad("replaces", error))?,
             imported_at: UnixMillis(r.number("imported_at")?),
         })
     }
@@ -193,10 +199,17 @@ mod tests {
             public_key: None,
             serial: None,
             confidential: false,
+            replaces: None,
             imported_at: UnixMillis(7),
         };
         let key = SoftwareSigner::from_scalar(&[7; 32]).unwrap().public_key();
-        let full = Expected { public_key: Some(key), serial: Some("4a".into()), confidential: true, ..bare.clone() };
+        let full = Expected {
+            public_key: Some(key),
+            serial: Some("4a".into()),
+            confidential: true,
+            replaces: Some("dev-0".parse().unwrap()),
+            ..bare.clone()
+        };
         assert!(!full.says_the_same(&bare));
         assert!(full.says_the_same(&Expected { imported_at: UnixMillis(8), ..full.clone() }));
         for entry in [bare, full] {

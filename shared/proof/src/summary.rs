@@ -229,23 +229,42 @@ fn check_line<'l>(line: &'l senml::Line<'_>, sensor: &Sensor) -> Result<Option<&
     }
 }
 
+/// The times of a pack: of its oldest and of its newest record that can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Times {
+    /// The oldest.
+    pub oldest: UnixMillis,
+    /// The newest.
+    pub newest: UnixMillis,
+}
+
+impl Times {
+    /// The times of so far, if any, and one more.
+    fn with(this: Option<Self>, time: UnixMillis) -> Self {
+        this.map_or(Self { oldest: time, newest: time }, |this| Self {
+            oldest: this.oldest.min(time),
+            newest: this.newest.max(time),
+        })
+    }
+}
+
 /// Everything that is wrong with one envelope's content as far as it can be told without the rest of its day: the codes that
-/// ingest stores beside it. The newest readable time is given with them. `pack` is the envelope's ([`crate::confidential::pack`]), or
+/// ingest stores beside it. The readable times are given with them. `pack` is the envelope's ([`crate::confidential::pack`]), or
 /// why it cannot be read.
 #[must_use]
 pub fn inspect(
     pack: Result<&[u8], &ContentFault>,
     thing: &DeviceId,
     table: &SensorTable,
-) -> (Option<UnixMillis>, std::collections::BTreeSet<ContentFault>) {
+) -> (Option<Times>, std::collections::BTreeSet<ContentFault>) {
     let mut faults = std::collections::BTreeSet::new();
-    let mut newest = None;
+    let mut times = None;
     match lines(pack, thing) {
         Err(fault) => _ = faults.insert(fault),
         Ok(pack) => {
             for line in &pack {
                 let checked = line.as_ref().map_err(|refused| refused.fault).and_then(|line| {
-                    newest = newest.max(Some(line.time));
+                    times = Some(Times::with(times, line.time));
                     let position = table.position(&line.sensor).ok_or(ContentFault::UnknownSensor)?;
                     check_line(line, &table.sensors()[position])
                 });
@@ -255,7 +274,7 @@ pub fn inspect(
             }
         }
     }
-    (newest, faults)
+    (times, faults)
 }
 
 fn summarize(sensor: &Sensor, mut collected: Collected, bounds: DayBounds, opening: Option<&Decimal>) -> Summary {

@@ -4,7 +4,7 @@ use futures_util::FutureExt;
 use vitro_cloud::batch::{BatchResponse, SqsAttributes, SqsEvent, SqsRecord};
 use vitro_cloud::clock::FixedClock;
 use vitro_cloud::config::Environment;
-use vitro_cloud::devices::{Device, Status};
+use vitro_cloud::devices::{Device, NewDevice};
 use vitro_cloud::metrics::Metrics;
 use vitro_cloud::rule_event::NewRuleEvent;
 use vitro_proof::crypto::SoftwareSigner;
@@ -26,32 +26,20 @@ pub(super) fn signer(name: &str) -> SoftwareSigner {
 
 pub(super) fn device(name: &str) -> Device {
     let table = r#"[{"version":1,"sensors":[{"name":"energy","unit":"kWh","kind":"counter"},{"name":"p","unit":"W","kind":"gauge"}]}]"#;
-    Device {
+    NewDevice {
         id: name.parse().unwrap(),
-        status: Status::Active,
-        suspended_at: None,
-        last_good: None,
-        cause: None,
-        status_revision: 0,
-        status_applied: 0,
-        exchange: None,
         replaces: None,
-        revoked_certificates: std::collections::BTreeSet::new(),
         public_key: signer(name).public_key(),
         certificate: String::new(),
         certificate_id: format!("cert-{name}"),
-        certificate_ids: [format!("cert-{name}")].into(),
         enrolled_at: None,
         metering_point: format!("mp-{name}"),
         zone: "Etc/GMT+7".parse().unwrap(),
         shard: "north".into(),
         confidential: false,
         sensor_tables: serde_json::from_str(table).unwrap(),
-        mark: None,
-        head: None,
-        closed_through: None,
-        gap_since: None,
     }
+    .into()
 }
 
 /// A signed telemetry envelope of one value, measured one minute a number after noon.

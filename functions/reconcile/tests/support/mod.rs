@@ -9,7 +9,7 @@ use vitro_cloud::CloudError;
 use vitro_cloud::clock::FixedClock;
 use vitro_cloud::data_keys::{self, KeyRing, KeyState, KnownKeys, StoredKey};
 use vitro_cloud::days::DayRow;
-use vitro_cloud::devices::{Device, Status};
+use vitro_cloud::devices::{Device, NewDevice};
 use vitro_cloud::memory::{
     Fuse, MemoryArchive, MemoryChains, MemoryCommands, MemoryDays, MemoryDevices, MemoryOutbox, MemoryReadings, Sent,
 };
@@ -74,32 +74,20 @@ fn once(number: u64) -> OneTime {
 pub fn device() -> Device {
     let tables = r#"[{"version":1,"sensors":[{"name":"t","unit":"Cel","kind":"gauge"},
         {"name":"yield","unit":"kWh","kind":"counter"}]}]"#;
-    Device {
+    NewDevice {
         id: thing(),
-        status: Status::Active,
-        suspended_at: None,
-        last_good: None,
-        cause: None,
-        status_revision: 0,
-        status_applied: 0,
-        exchange: None,
         replaces: None,
-        revoked_certificates: std::collections::BTreeSet::new(),
         public_key: signer().public_key(),
         certificate: String::new(),
         certificate_id: "cert-1".into(),
-        certificate_ids: ["cert-1".into()].into(),
         enrolled_at: None,
         metering_point: "mp-1".into(),
         zone: zone(),
         shard: "north".into(),
         confidential: false,
         sensor_tables: serde_json::from_str(tables).unwrap(),
-        mark: None,
-        head: None,
-        closed_through: None,
-        gap_since: None,
     }
+    .into()
 }
 
 /// The device: what it has signed, day by day.
@@ -216,12 +204,12 @@ pub fn reading(number: u64, envelope: &[u8], received: i64) -> Reading {
     let parsed = Envelope::parse(envelope).unwrap();
     let keys = data_keys();
     let pack = confidential::pack(&parsed, &keys);
-    let (time, _) = summary::inspect(pack.as_deref(), &thing(), &device().sensor_tables[0]);
+    let (times, _) = summary::inspect(pack.as_deref(), &thing(), &device().sensor_tables[0]);
     Reading {
         device: thing(),
         key: ReadingKey::new(SequenceNumber(number), &parsed.leaf()),
         envelope: envelope.to_vec(),
-        time,
+        time: times.map(|times| times.newest),
         received: UnixMillis(received),
         flags: BTreeSet::new(),
         expires: None,

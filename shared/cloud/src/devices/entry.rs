@@ -156,6 +156,7 @@ pub(super) fn mark(r: &Reader<'_>) -> Result<Option<Mark>, CloudError> {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use crate::devices::NewDevice;
     use std::collections::BTreeSet;
 
     use proptest::prelude::*;
@@ -168,32 +169,20 @@ pub(super) mod tests {
     pub(crate) fn device() -> Device {
         let table =
             r#"[{"version":1,"sensors":[{"name":"energy","unit":"kWh","kind":"counter","resets_normal":true}]}]"#;
-        Device {
+        NewDevice {
             id: "dev-1".parse().unwrap(),
-            status: Status::Active,
-            suspended_at: None,
-            last_good: None,
-            cause: None,
-            status_revision: 0,
-            status_applied: 0,
-            exchange: None,
             replaces: None,
-            revoked_certificates: BTreeSet::new(),
             public_key: SoftwareSigner::from_scalar(&[7; 32]).unwrap().public_key(),
             certificate: "-----BEGIN CERTIFICATE-----\n".into(),
             certificate_id: "ab12".into(),
-            certificate_ids: BTreeSet::from(["ab12".into()]),
             enrolled_at: None,
             metering_point: "mp-1".into(),
             zone: "Etc/GMT+7".parse().unwrap(),
             shard: "north".into(),
             confidential: false,
             sensor_tables: serde_json::from_str(table).unwrap(),
-            mark: None,
-            head: None,
-            closed_through: None,
-            gap_since: None,
         }
+        .into()
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use vitro_cloud::CloudError;
-use vitro_cloud::devices::{Device, Status};
+use vitro_cloud::devices::{Device, NewDevice};
 use vitro_cloud::identities::{CertificateIdentity, Identities, NewCertificate, Registration, key_name};
 use vitro_proof::chain::Serial;
 use vitro_proof::crypto::SoftwareSigner;
@@ -13,32 +13,20 @@ use super::{client, done, thing};
 
 fn device() -> Device {
     let table = r#"[{"version":1,"sensors":[{"name":"energy","unit":"kWh","kind":"counter","resets_normal":true}]}]"#;
-    Device {
+    NewDevice {
         id: thing(),
-        status: Status::Active,
-        suspended_at: None,
-        last_good: None,
-        cause: None,
-        status_revision: 0,
-        status_applied: 0,
-        exchange: None,
         replaces: None,
-        revoked_certificates: std::collections::BTreeSet::new(),
         public_key: SoftwareSigner::from_scalar(&[7; 32]).unwrap().public_key(),
         certificate: "first".into(),
         certificate_id: "c1".into(),
-        certificate_ids: ["c1".into()].into(),
         enrolled_at: Some(UnixMillis(5)),
         metering_point: "mp-1".into(),
         zone: "Etc/UTC".parse().unwrap(),
         shard: "north".into(),
         confidential: false,
         sensor_tables: serde_json::from_str(table).unwrap(),
-        mark: None,
-        head: None,
-        closed_through: None,
-        gap_since: None,
     }
+    .into()
 }
 
 fn certificate(number: u8) -> NewCertificate {

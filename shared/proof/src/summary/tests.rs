@@ -100,8 +100,23 @@ fn what_lies_in_another_day_is_flagged() {
     let packs = [-1, 0, 86_399_999, 86_400_000].map(|millis| pack(millis, "temp", one.clone()));
     let day = of_day(&packs);
     assert_eq!((day["temp"].values, day["temp"].flagged), (2, 2));
-    let (newest, codes) = inspect(Ok(&packs[0]), &thing(), &table());
-    assert_eq!((newest, codes.len()), (Some(UnixMillis(DAY.from * 1000 - 1)), 0), "an envelope alone cannot tell");
+    let (times, codes) = inspect(Ok(&packs[0]), &thing(), &table());
+    let time = UnixMillis(DAY.from * 1000 - 1);
+    assert_eq!((times, codes.len()), (Some(Times { oldest: time, newest: time }), 0), "an envelope alone cannot tell");
+}
+
+#[test]
+fn a_packs_oldest_and_newest_times_are_told() {
+    // Base time 1 767 225 600 s; three records, at +0, -600 and +60 s of it, and one whose time cannot be read.
+    let payload = hex::decode(
+        "84a521666465762d312f221a6955b900006474656d70016343656c0201\
+        a4006474656d70016343656c063902570201a4006474656d70016343656c06183c0201a4006474656d70016343656c06636162630201",
+    )
+    .unwrap();
+    let (times, codes) = inspect(Ok(&payload), &thing(), &table());
+    let at = |seconds: i64| UnixMillis((0x6955_b900 + seconds) * 1000);
+    assert_eq!(times, Some(Times { oldest: at(-600), newest: at(60) }));
+    assert_eq!(codes.len(), 1, "the last one's time: {codes:?}");
 }
 
 #[test]
@@ -123,8 +138,8 @@ fn an_encrypted_envelope_is_unreadable_and_breaks_nothing() {
     summarizer.add(SequenceNumber(0), Err(&ContentFault::Encrypted));
     assert_eq!(summarizer.unreadable(), 1);
     assert!(summarizer.heard().values().all(Vec::is_empty));
-    let (newest, codes) = inspect(Err(&ContentFault::Encrypted), &thing, &table);
-    assert_eq!((newest, codes), (None, [ContentFault::Encrypted].into()));
+    let (times, codes) = inspect(Err(&ContentFault::Encrypted), &thing, &table);
+    assert_eq!((times, codes), (None, [ContentFault::Encrypted].into()));
 }
 
 #[test]

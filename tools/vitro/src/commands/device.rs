@@ -109,13 +109,14 @@ pub struct NewArgs {
     #[arg(long, value_enum, default_value_t = SendArg::Always)]
     pub send: SendArg,
     /// Make the folder alone, and `manifest.json` for `vitro manifest import`: the device announces itself at its first connection
-    #[arg(long, conflicts_with = "replaces")]
+    #[arg(long)]
     pub jitr: bool,
-    /// The public command key, as `vitro command-key show --json` prints it; with --mqtt-host, AWS is not asked for anything
+    /// The public command key, as `vitro command-key show --json` prints it; with --mqtt-host, and without --confidential or --replaces,
+    /// AWS is not asked for anything
     #[arg(long, value_name = "FILE", requires = "jitr")]
     pub command_key: Option<PathBuf>,
     /// Its telemetry is confidential: the device encrypts it, and what comes in clear is refused
-    #[arg(long, conflicts_with = "jitr")]
+    #[arg(long)]
     pub confidential: bool,
     /// Print JSON
     #[arg(long)]
@@ -292,10 +293,11 @@ impl Installation {
         Ok(Self { customer: session.stack.customer().clone(), command_keys, data_key, endpoint })
     }
 
-    /// What the flags say, if they say all.
+    /// What the flags say, if they say all: not the data-proxy key, nor whose place it takes.
     fn offline(args: &NewArgs, global: &Global) -> Result<Option<Self>, CliError> {
+        let says_all = args.jitr && !args.confidential && args.replaces.is_none();
         match (&args.command_key, &args.broker.mqtt_host) {
-            (Some(path), Some(host)) if args.jitr => Ok(Some(Self {
+            (Some(path), Some(host)) if says_all => Ok(Some(Self {
                 customer: session::stack_name(global)?.customer().clone(),
                 command_keys: command_key::read(path)?,
                 data_key: None,

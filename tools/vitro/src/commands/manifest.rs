@@ -32,7 +32,7 @@ pub enum ManifestCommand {
 /// Arguments of `manifest import`.
 #[derive(Debug, Args)]
 pub struct ImportArgs {
-    /// The manifest; its columns or keys are thing, metering_point, shard, zone, sensors, and if wanted public_key, serial, confidential
+    /// The manifest; its columns or keys are thing, metering_point, shard, zone, sensors, and if wanted public_key, serial, confidential, replaces
     pub file: PathBuf,
     /// Replace entries that say something else
     #[arg(long)]
@@ -81,6 +81,7 @@ struct Shown<'a> {
     public_key: Option<String>,
     serial: Option<&'a str>,
     confidential: bool,
+    replaces: Option<&'a DeviceId>,
     imported: String,
     status: Option<&'static str>,
 }
@@ -96,6 +97,7 @@ impl<'a> Shown<'a> {
             public_key: entry.public_key.map(|key| key.to_string()),
             serial: entry.serial.as_deref(),
             confidential: entry.confidential,
+            replaces: entry.replaces.as_ref(),
             imported: show_millis(entry.imported_at.0),
             status,
         }
@@ -193,6 +195,7 @@ async fn show(args: &ShowArgs, session: &Session, out: &mut dyn Write) -> Result
         ("public key", shown.public_key.unwrap_or_else(|| "any".into())),
         ("serial", shown.serial.unwrap_or("any").to_owned()),
         ("telemetry", if shown.confidential { "confidential" } else { "clear" }.to_owned()),
+        ("replaces", shown.replaces.map_or_else(|| "nobody".into(), DeviceId::to_string)),
         ("imported", shown.imported),
     ] {
         output::line(out, &format!("{name:<13} {value}"))?;

@@ -246,13 +246,13 @@ pub(super) fn packs() -> Value {
     let vectors: Vec<Value> = cases
         .into_iter()
         .map(|(name, payload)| {
-            let (newest, codes) = summary::inspect(Ok(&payload), &thing(), &table);
+            let (times, codes) = summary::inspect(Ok(&payload), &thing(), &table);
             let codes: Vec<&str> = codes.iter().map(Reason::reason).collect();
             let mut vector = json!({
                 "name": name,
                 "payload": hex::encode(&payload),
                 "codes": codes,
-                "newest": newest.map(|time| time.0),
+                "newest": times.map(|times| times.newest.0),
             });
             match senml::read_pack(&payload, &thing()) {
                 Err(fault) => vector["fault"] = fault.reason().into(),

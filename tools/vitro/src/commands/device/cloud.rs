@@ -1,7 +1,7 @@
 //! A device in AWS IoT and in the registry. Every step can be repeated.
 
 use aws_sdk_iot::types::{AttributePayload, CertificateStatus, ThingPrincipalType};
-use vitro_cloud::devices::{Device, Status};
+use vitro_cloud::devices::{Device, NewDevice, Status};
 use vitro_cloud::identities::{CertificateIdentity, NewCertificate};
 use vitro_contract::{MeteringPoint, Shard};
 use vitro_proof::{DeviceId, SensorTable, UnixMillis, ZoneName};
@@ -106,32 +106,20 @@ pub(super) async fn provision(
     let iot = session.iot();
     let registry = session.devices();
     let facts = &certificate.facts;
-    let entry = Device {
+    let entry: Device = NewDevice {
         id: thing.clone(),
-        status: Status::Active,
-        suspended_at: None,
-        last_good: None,
-        cause: None,
-        status_revision: 0,
-        status_applied: 0,
-        exchange: None,
         replaces: site.replaces.clone(),
-        revoked_certificates: std::collections::BTreeSet::new(),
         public_key: facts.public_key,
         certificate: certificate.pem.clone(),
         certificate_id: facts.id.clone(),
-        certificate_ids: [facts.id.clone()].into(),
         enrolled_at: Some(UnixMillis(facts.validity.not_before.min(now).saturating_mul(1000))),
         metering_point: site.metering_point.to_string(),
         zone: site.zone.clone(),
         shard: site.shard.to_string(),
         confidential: site.confidential,
         sensor_tables: vec![table.clone()],
-        mark: None,
-        head: None,
-        closed_through: None,
-        gap_since: None,
-    };
+    }
+    .into();
     // Before anything is changed: a name or a key in use is told at once.
     let known = registry.get(thing).await?;
     if let Some(known) = &known {

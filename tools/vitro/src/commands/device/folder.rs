@@ -171,7 +171,7 @@ impl DeviceFiles {
         certificate: &CertificateFacts,
         table: &SensorTable,
     ) -> Result<(), CliError> {
-        let line = serde_json::json!([{
+        let mut line = serde_json::json!({
             "thing": self.thing,
             "metering_point": site.metering_point,
             "shard": site.shard,
@@ -179,8 +179,12 @@ impl DeviceFiles {
             "sensors": table,
             "public_key": certificate.public_key,
             "serial": certificate.serial,
-        }]);
-        files::replace(&self.folder.join("manifest.json"), format!("{line:#}\n"))
+            "confidential": site.confidential,
+        });
+        if let Some(replaces) = &site.replaces {
+            line["replaces"] = replaces.as_str().into();
+        }
+        files::replace(&self.folder.join("manifest.json"), format!("{:#}\n", serde_json::json!([line])))
     }
 
     /// Writes what the agent is configured by; what an operator has changed there is replaced by the arguments. The result is read

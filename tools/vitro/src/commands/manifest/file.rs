@@ -32,6 +32,8 @@ struct Entry {
     serial: Option<String>,
     #[serde(default)]
     confidential: bool,
+    #[serde(default)]
+    replaces: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -56,6 +58,8 @@ struct Row {
     serial: Option<String>,
     #[serde(default)]
     confidential: Option<bool>,
+    #[serde(default)]
+    replaces: Option<String>,
 }
 
 impl From<Row> for Entry {
@@ -69,6 +73,7 @@ impl From<Row> for Entry {
             public_key: row.public_key,
             serial: row.serial,
             confidential: row.confidential.unwrap_or_default(),
+            replaces: row.replaces,
         }
     }
 }
@@ -238,6 +243,10 @@ impl Check<'_> {
         let zone: ZoneName = named("zone", entry.zone.parse())?;
         // The tz database must have the zone.
         named("zone", LocalDay::at(&zone, self.now))?;
+        let replaces = entry.replaces.map(|name| named("replaces", name.parse::<DeviceId>())).transpose()?;
+        if replaces.as_ref() == Some(&thing) {
+            return Err("replaces: a device cannot replace itself".into());
+        }
         Ok(Expected {
             thing,
             metering_point: metering_point.to_string(),
@@ -247,6 +256,7 @@ impl Check<'_> {
             public_key: entry.public_key.as_deref().map(key).transpose()?,
             serial: entry.serial.as_deref().map(serial).transpose()?,
             confidential: entry.confidential,
+            replaces,
             imported_at: self.now,
         })
     }
@@ -309,17 +319,17 @@ mod tests {
         let key = SoftwareSigner::from_scalar(&[7; 32]).unwrap().public_key();
         let hex = hex::encode(key.as_bytes());
         let csv = format!(
-            "thing,metering_point,shard,zone,sensors,public_key,serial,confidential\n\
-             dev-1,mp-1,north,Etc/UTC,table.json,{hex},4A:0B,true\ndev-2, mp-2, north, Etc/UTC, table.json,,,\n"
+            "thing,metering_point,shard,zone,sensors,public_key,serial,confidential,replaces\n\
+             dev-1,mp-1,north,Etc/UTC,table.json,{hex},4A:0B,true,dev-0\ndev-2, mp-2, north, Etc/UTC, table.json,,,,\n"
         );
         let json = format!(
             r#"[ {{"thing":"dev-1","metering_point":"mp-1","shard":"north","zone":"Etc/UTC","sensors":{TABLE},
-                 "public_key":"{hex}","serial":"004a0b","confidential":true}},
+                 "public_key":"{hex}","serial":"004a0b","confidential":true,"replaces":"dev-0"}},
                  {{"thing":"dev-2","metering_point":"mp-2","shard":"north","zone":"Etc/UTC","sensors":"table.json"}}]"#
         );
         let toml = format!(
             "[[device]]\nthing = \"dev-1\"\nmetering_point = \"mp-1\"\nshard = \"north\"\nzone = \"Etc/UTC\"\n\
-             sensors = \"table.json\"\npublic_key = \"{hex}\"\nserial = \"4a0b\"\nconfidential = true\n\
+             sensors = \"table.json\"\npublic_key = \"{hex}\"\nserial = \"4a0b\"\nconfidential = true\nreplaces = \"dev-0\"\n\
              [[device]]\nthing = \"dev-2\"\nmetering_point = \"mp-2\"\nshard = \"north\"\nzone = \"Etc/UTC\"\n\
              sensors = {{ version = 1, sensors = [{{ name = \"t\", unit = \"Cel\", kind = \"gauge\" }}] }}\n"
         );
@@ -329,6 +339,8 @@ mod tests {
             (2, Some(key), Some("4a0b"))
         );
         assert!(expected[0].confidential && !expected[1].confidential && expected[1].public_key.is_none());
+        let replaced: Vec<_> = expected.iter().map(|entry| entry.replaces.as_ref().map(DeviceId::as_str)).collect();
+        assert_eq!(replaced, [Some("dev-0"), None]);
         assert_eq!(read_as("m.json", &json).unwrap(), expected);
         assert_eq!(read_as("m.toml", &toml).unwrap(), expected);
     }
@@ -360,6 +372,8 @@ mod tests {
         let told = faults("m.json", &json);
         assert!(told.contains("line 3: metering_point") && told.contains("line 4: missing field"), "{told}");
         assert!(!told.contains("line 2:"), "{told}");
+        let itself = one.replace("m\\\"],[", "p").replace(r#""zone""#, r#""replaces":"dev-1","zone""#);
+        assert!(faults("m.json", &format!("[{itself}]")).contains("cannot replace itself"));
         let toml = "\n[[device]]\nthing = \"dev-1\"\n\n[[device]]\nthing = 7\n";
         let told = faults("m.toml", toml);
         assert!(told.contains("line 2: missing field") && told.contains("line 5: "), "{told}");
