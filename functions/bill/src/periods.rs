@@ -1,6 +1,6 @@
 //! Which periods of an agreement have ended and are to be closed by the schedule. Pure.
 
-use vitro_contract::{Agreement, PeriodKind, StatementHead};
+use vitro_contract::{Held, PeriodKind, StatementHead};
 use vitro_proof::{LocalDay, UnixMillis, ZoneName};
 
 /// Days of an agreement's term that are looked at, from the newest back: what is older was closed long ago, or somebody decided
@@ -18,15 +18,14 @@ pub fn settled(now: UnixMillis) -> Option<LocalDay> {
     LocalDay::at(&utc, UnixMillis(now.0.checked_sub(SETTLED_AFTER_MILLIS)?)).ok()
 }
 
-/// The periods of an agreement that have ended by `last`, within its term, and that no closed period touches; oldest first.
-/// Agreements whose periods are any days are closed by whoever names the days.
+/// The periods of one version of an agreement that have ended by `last`, within the days on which it holds, and that no closed period
+/// touches; oldest first. Agreements whose periods are any days are closed by whoever names the days.
 #[must_use]
-pub fn ended(agreement: &Agreement, closed: &[StatementHead], last: LocalDay) -> Vec<(LocalDay, LocalDay)> {
-    let term = &agreement.term;
-    let last = term.to.map_or(last, |to| to.min(last));
+pub fn ended(period: PeriodKind, held: &Held, closed: &[StatementHead], last: LocalDay) -> Vec<(LocalDay, LocalDay)> {
+    let last = held.to.map_or(last, |to| to.min(last));
     let days = std::iter::successors(Some(last), |day| day.previous()).take(LOOK_BACK_DAYS);
-    let days: Vec<LocalDay> = days.take_while(|day| *day >= term.from).collect();
-    let mut periods: Vec<(LocalDay, LocalDay)> = match term.period {
+    let days: Vec<LocalDay> = days.take_while(|day| *day >= held.from).collect();
+    let mut periods: Vec<(LocalDay, LocalDay)> = match period {
         PeriodKind::Days => Vec::new(),
         PeriodKind::Day => days.into_iter().map(|day| (day, day)).collect(),
         PeriodKind::Month => days
@@ -34,7 +33,7 @@ pub fn ended(agreement: &Agreement, closed: &[StatementHead], last: LocalDay) ->
             .filter_map(|day| {
                 let (year, month, _) = day.parts();
                 let first = LocalDay::new(year, month, 1).ok()?;
-                (term.period.admits(first, day) && first >= term.from).then_some((first, day))
+                (period.admits(first, day) && first >= held.from).then_some((first, day))
             })
             .collect(),
     };
@@ -45,9 +44,13 @@ pub fn ended(agreement: &Agreement, closed: &[StatementHead], last: LocalDay) ->
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use vitro_contract::Record;
+    use vitro_contract::{Agreement, Record};
 
     use super::*;
+
+    fn held(from: &str, to: Option<&str>) -> Held {
+        Held { from: day(from), to: to.map(day) }
+    }
 
     pub(crate) fn agreement(period: &str, from: &str, to: Option<&str>) -> Agreement {
         let agreement: Agreement = serde_json::from_value(serde_json::json!({
@@ -94,25 +97,26 @@ pub(crate) mod tests {
 
     #[test]
     fn days_and_months_that_ended_and_are_open() {
-        let daily = agreement("day", "2026-01-05", None);
+        let daily = held("2026-01-05", None);
+        let (day_by_day, months) = (PeriodKind::Day, PeriodKind::Month);
         assert_eq!(
-            text(ended(&daily, &[head("2026-01-06", "2026-01-06")], day("2026-01-08"))),
+            text(ended(day_by_day, &daily, &[head("2026-01-06", "2026-01-06")], day("2026-01-08"))),
             ["2026-01-05/2026-01-05", "2026-01-07/2026-01-07", "2026-01-08/2026-01-08"]
         );
-        let monthly = agreement("month", "2025-11-15", Some("2026-02-28"));
+        let monthly = held("2025-11-15", Some("2026-02-28"));
         assert_eq!(
-            text(ended(&monthly, &[], day("2026-03-20"))),
+            text(ended(months, &monthly, &[], day("2026-03-20"))),
             ["2025-12-01/2025-12-31", "2026-01-01/2026-01-31", "2026-02-01/2026-02-28"],
             "the first month is not whole"
         );
-        assert_eq!(text(ended(&monthly, &[], day("2026-01-30"))), ["2025-12-01/2025-12-31"]);
-        assert_eq!(text(ended(&agreement("days", "2026-01-01", None), &[], day("2026-01-30"))), [""; 0]);
-        assert_eq!(text(ended(&daily, &[], day("2026-01-04"))), [""; 0]);
+        assert_eq!(text(ended(months, &monthly, &[], day("2026-01-30"))), ["2025-12-01/2025-12-31"]);
+        assert_eq!(text(ended(PeriodKind::Days, &held("2026-01-01", None), &[], day("2026-01-30"))), [""; 0]);
+        assert_eq!(text(ended(day_by_day, &daily, &[], day("2026-01-04"))), [""; 0]);
     }
 
     #[test]
     fn only_so_far_back() {
-        let daily = agreement("day", "2000-01-01", None);
-        assert_eq!(ended(&daily, &[], day("2026-01-08")).len(), LOOK_BACK_DAYS);
+        let daily = held("2000-01-01", None);
+        assert_eq!(ended(PeriodKind::Day, &daily, &[], day("2026-01-08")).len(), LOOK_BACK_DAYS);
     }
 }

@@ -2,7 +2,7 @@ use vitro_client::memory::{MemoryChannel, Trouble};
 use vitro_cloud::clock::FixedClock;
 use vitro_cloud::memory::{Fuse, MemoryArchive};
 use vitro_contract::testing::{MemoryLedger, TestDevice, admin, client};
-use vitro_contract::{Agreement, DeviceApproval, Item, Role, Statement};
+use vitro_contract::{Agreement, Amendment, DeviceApproval, Item, Role, Statement};
 use vitro_ledger::LedgerError;
 use vitro_proof::UnixMillis;
 
@@ -195,4 +195,27 @@ fn inputs_are_read_strictly() {
     for bad in [r#"{"agreement":"a-1"}"#, r#"{"agreement":"a/1","from":"2026-01-02","to":"2026-01-04"}"#, "3"] {
         assert!(serde_json::from_str::<Input>(bad).is_err(), "{bad}");
     }
+}
+
+#[tokio::test]
+async fn an_amended_agreement_is_billed_by_each_of_its_versions() {
+    let world = world("day").await;
+    let operator = Client::new(world.channel.clone());
+    let first = operator.agreement(&"a-1".parse().unwrap()).await.unwrap();
+    let mut terms = crate::periods::tests::agreement("day", "2026-01-04", Some("2026-01-05"));
+    terms.tariff = serde_json::from_value(serde_json::json!({
+        "kind": "per_unit", "sensor": "yield", "unit": "kWh", "price": "1",
+    }))
+    .unwrap();
+    let amendment = Amendment { replaces: first.hash, terms };
+    for role in Role::ALL {
+        let party = Client::new(world.channel.by(admin(role)));
+        let proposed = party.amend(&amendment).await.unwrap().answer;
+        party.approve(&proposed.agreement.id, proposed.hash).await.unwrap();
+    }
+    let (answer, _) = world.handle(&input("{}")).await;
+    let Answer::Many { statements } = answer.unwrap() else { panic!("a list") };
+    let issued: Vec<_> = statements.iter().map(|issued| (issued.from.to_string(), issued.total)).collect();
+    let expected = [("2026-01-02", 0), ("2026-01-03", 77), ("2026-01-04", 309), ("2026-01-05", 0)];
+    assert_eq!(issued, expected.map(|(day, total)| (day.to_owned(), total)));
 }

@@ -3,9 +3,10 @@
 use vitro_contract::calls::{self, Call};
 use vitro_contract::is_query;
 use vitro_contract::{
-    Agreement, AgreementId, AgreementView, ChainView, DayView, DeviceApproval, DeviceEntry, DevicePage, DeviceStatus,
-    DeviceView, Exchange, ExchangeView, Halt, History, Item, MeteringPoint, Record, Roles, RolesStatus, Shard,
-    StatementHead, StatementView, SummaryPage, SummaryRow, Verdict,
+    Agreement, AgreementId, AgreementView, Alive, AliveInclusion, AliveView, Amendment, AuditDay, BlockView, ChainView,
+    DayHistory, DayView, DeviceApproval, DeviceEntry, DevicePage, DeviceStatus, DeviceView, Exchange, ExchangeView,
+    Halt, History, Hour, Hours, Inclusion, Item, MeteringPoint, Path, Record, Roles, RolesStatus, Shard, SignOfLife,
+    Simulation, StatementHead, StatementView, SummaryPage, SummaryRow, Termination, Verdict,
 };
 use vitro_ledger::Committed;
 use vitro_proof::{DeviceId, Hash, LocalDay};
@@ -181,7 +182,45 @@ impl<C: Channel> Client<C> {
         self.call("agreement:propose", &[agreement.encode()]).await
     }
 
-    /// Approves an agreement by its hash.
+    /// Proposes other terms from a day on.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn amend(&self, amendment: &Amendment) -> Result<Published<AgreementView>, ClientError> {
+        self.make(&calls::amend(amendment)).await
+    }
+
+    /// Proposes the end of an agreement.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn terminate(&self, termination: &Termination) -> Result<Published<AgreementView>, ClientError> {
+        self.make(&calls::terminate(termination)).await
+    }
+
+    /// What a draft would have billed over past days, both included.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn simulate(&self, draft: &Agreement, from: LocalDay, to: LocalDay) -> Result<Simulation, ClientError> {
+        self.find(&calls::simulate(draft, from, to)).await
+    }
+
+    /// What a proposal would have billed over past days, both included.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn simulate_proposal(
+        &self,
+        id: &AgreementId,
+        hash: Hash,
+        from: LocalDay,
+        to: LocalDay,
+    ) -> Result<Simulation, ClientError> {
+        self.find(&calls::simulate_proposal(id, hash, from, to)).await
+    }
+
+    /// Approves an agreement, an amendment or a termination by its hash.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -189,12 +228,20 @@ impl<C: Channel> Client<C> {
         self.call("agreement:approve", &[bytes(id), bytes(&hash)]).await
     }
 
-    /// The active agreement of an id.
+    /// The newest active version of an agreement.
     ///
     /// # Errors
     /// [`ClientError`].
     pub async fn agreement(&self, id: &AgreementId) -> Result<AgreementView, ClientError> {
         self.ask("agreement:get", &[bytes(id)]).await
+    }
+
+    /// The version of an agreement that holds on a day.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn agreement_on(&self, id: &AgreementId, day: LocalDay) -> Result<AgreementView, ClientError> {
+        self.find(&calls::agreement_on(id, day)).await
     }
 
     /// All proposals of an id, or of all ids.
@@ -212,6 +259,119 @@ impl<C: Channel> Client<C> {
     /// [`ClientError`]; [`ClientError::Answer`] too if there is not a verdict an item.
     pub async fn publish(&self, items: &Vec<Item>) -> Result<Published<Vec<Verdict>>, ClientError> {
         self.call("data:publish", &[items.encode()]).await
+    }
+
+    /// Says how many of a shard's devices showed life in an hour. The same again changes nothing.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn alive(&self, alive: &Alive) -> Result<Published<AliveView>, ClientError> {
+        self.make(&calls::alive(alive)).await
+    }
+
+    /// What was said of a shard's hours, both ends included, and of which hours nothing was.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn hours(
+        &self,
+        shard: &Shard,
+        from: Hour,
+        to: Hour,
+    ) -> Result<(Vec<AliveView>, Vec<Hours>), ClientError> {
+        let (mut said, mut missing, mut next) = (Vec::new(), Vec::<Hours>::new(), Some(from));
+        while let Some(from) = next {
+            let page = self.find(&calls::hours(shard, from, to)).await?;
+            said.extend(page.hours);
+            for hours in page.missing {
+                match missing.last_mut() {
+                    // A silence that goes on from one page to the next is one.
+                    Some(last) if last.to.end() == hours.from.begin() => last.to = hours.to,
+                    _ => missing.push(hours),
+                }
+            }
+            // A page that begins where the last one did would be asked for without end.
+            next = page.next.filter(|next| *next > from);
+        }
+        Ok((said, missing))
+    }
+
+    /// A block of a device by its number, interim ones too.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn block(&self, thing: &DeviceId, number: u64) -> Result<BlockView, ClientError> {
+        self.find(&calls::block(thing, number)).await
+    }
+
+    /// All that became of a device's days, both ends included: accounts, corrections, the statements that cite them. At most 366 days.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn day_history(
+        &self,
+        thing: &DeviceId,
+        from: LocalDay,
+        to: LocalDay,
+    ) -> Result<Vec<DayHistory>, ClientError> {
+        let (mut days, mut next) = (Vec::new(), Some(from));
+        while let Some(from) = next {
+            let page = self.find(&calls::day_history(thing, from, to)).await?;
+            days.extend(page.days);
+            next = page.next.filter(|next| *next > from);
+        }
+        Ok(days)
+    }
+
+    /// What an auditor needs of a device's day, in one answer.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn audit_day(&self, thing: &DeviceId, day: LocalDay) -> Result<AuditDay, ClientError> {
+        self.find(&calls::audit_day(thing, day)).await
+    }
+
+    /// Verifies that an envelope is part of the day that the device signed.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn verify_inclusion(
+        &self,
+        thing: &DeviceId,
+        day: LocalDay,
+        envelope: &[u8],
+        path: &Path,
+    ) -> Result<Inclusion, ClientError> {
+        self.find(&calls::verify_inclusion(thing, day, envelope, path)).await
+    }
+
+    /// Verifies that an envelope is part of a block, an interim one perhaps.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn verify_in_block(
+        &self,
+        thing: &DeviceId,
+        number: u64,
+        envelope: &[u8],
+        path: &Path,
+    ) -> Result<Inclusion, ClientError> {
+        self.find(&calls::verify_in_block(thing, number, envelope, path)).await
+    }
+
+    /// Verifies what is said to have been said of a device in a shard's hour.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn verify_alive(
+        &self,
+        shard: &Shard,
+        hour: Hour,
+        sign: &SignOfLife,
+        index: u64,
+        path: &Path,
+    ) -> Result<AliveInclusion, ClientError> {
+        self.find(&calls::verify_alive(shard, hour, sign, index, path)).await
     }
 
     /// What the ledger has of a device's day.

@@ -109,12 +109,28 @@ impl Channel for MemoryChannel {
 
 #[cfg(test)]
 mod tests {
-    use vitro_contract::Role;
     use vitro_contract::testing::{TestDevice, admin, client};
+    use vitro_contract::{Alive, Hour, Hours, Role};
     use vitro_contract::{DeviceApproval, Item};
 
     use super::*;
     use crate::Client;
+
+    #[tokio::test]
+    async fn hours_come_whole_over_pages() {
+        let now = 1_767_500_000;
+        let operator = MemoryChannel::new(MemoryLedger::configured(now).unwrap(), client(Role::Operator));
+        let operator = Client::new(operator);
+        let hour = |ago: i64| Hour::holding(now - ago * 3_600).unwrap();
+        let shard: vitro_contract::Shard = "west".parse().unwrap();
+        for ago in [1_000, 3] {
+            operator.alive(&Alive::of(shard.clone(), hour(ago), &[]).unwrap()).await.unwrap();
+        }
+        let (said, missing) = operator.hours(&shard, hour(1_001), hour(1)).await.unwrap();
+        assert_eq!(said.iter().map(|view| view.alive.hour).collect::<Vec<_>>(), [hour(1_000), hour(3)]);
+        let gaps = [(1_001, 1_001), (999, 4), (2, 1)].map(|(from, to)| Hours { from: hour(from), to: hour(to) });
+        assert_eq!(missing, gaps);
+    }
 
     #[tokio::test]
     async fn a_day_goes_to_the_ledger_and_back() {
@@ -135,6 +151,11 @@ mod tests {
         assert!(published.answer[0].accepted);
         let view = operator.day(device.thing(), day.account.day).await.unwrap();
         assert_eq!(view.block.unwrap().tx, published.tx);
+        let audit = rc.audit_day(device.thing(), day.account.day).await.unwrap();
+        assert_eq!(audit.history.block.unwrap().tx, published.tx);
+        let days = rc.day_history(device.thing(), day.account.day, day.account.day).await.unwrap();
+        assert_eq!(days.len(), 1);
+        assert!(rc.block(device.thing(), 0).await.unwrap().daily);
         assert_eq!(operator.devices(None).await.unwrap().len(), 1);
         assert_eq!(operator.chain(device.thing()).await.unwrap().known, [(0, 0)]);
         assert!(operator.roles().await.unwrap().in_force.is_some());

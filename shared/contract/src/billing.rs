@@ -3,7 +3,7 @@
 use vitro_proof::{Decimal, DeviceId, LocalDay};
 
 use crate::access::{self, Identity, exactly, hash, text};
-use crate::agreement;
+use crate::agreement::{self, InForce};
 use crate::calendar;
 use crate::call::{Context, Response};
 use crate::data::{by_number, continuity};
@@ -20,7 +20,7 @@ use crate::status;
 use crate::tx::{self, Tx};
 
 /// The longest period in days.
-const MAX_DAYS: usize = 366;
+pub(crate) const MAX_DAYS: usize = 366;
 /// The most lines, and the most entries of unbilled days: a statement is written and answered in one transaction, and Managed
 /// Blockchain takes 1 MB of both.
 pub const MAX_LINES: usize = 1_000;
@@ -33,7 +33,6 @@ pub(crate) fn close(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) -> Result<
     let [id, from, to] = exactly(args)?;
     let id = text::<AgreementId>("an agreement's id", id)?;
     let (from, to) = (text::<LocalDay>("the first day", from)?, text::<LocalDay>("the last day", to)?);
-    let (agreement, agreement_hash) = agreement::active(tx, &id)?;
     for head in closed(tx, &id)? {
         if (head.from, head.to) == (from, to) {
             return Ok(Response::of(&load(tx, head.id)?));
@@ -42,6 +41,7 @@ pub(crate) fn close(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) -> Result<
             return Err(ContractError::PeriodOverlaps(format!("{} to {} is closed", head.from, head.to)));
         }
     }
+    let InForce { agreement, hash: agreement_hash, .. } = agreement::holding(tx, &id, from, to)?;
     check_period(ctx, &agreement, from, to)?;
     let days = calendar::days(from, to, MAX_DAYS)?;
     let mut bill = Bill::default();
@@ -57,12 +57,9 @@ pub(crate) fn close(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) -> Result<
 }
 
 fn check_period(ctx: &Context, agreement: &Agreement, from: LocalDay, to: LocalDay) -> Result<(), ContractError> {
-    let term = &agreement.term;
-    if !term.period.admits(from, to) {
-        return Err(ContractError::BadPeriod(format!("{from} to {to} is not a period of kind {}", term.period)));
-    }
-    if from < term.from || term.to.is_some_and(|last| to > last) {
-        return Err(ContractError::BadPeriod(format!("{from} to {to} is not within the agreement's term")));
+    let period = agreement.term.period;
+    if !period.admits(from, to) {
+        return Err(ContractError::BadPeriod(format!("{from} to {to} is not a period of kind {period}")));
     }
     if !calendar::may_be_over(to, ctx.timestamp) {
         return Err(ContractError::PeriodNotOver(to.to_string()));
@@ -84,11 +81,11 @@ pub(crate) fn statements(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) -> Re
     Ok(Response::of(&closed(tx, &text("an agreement's id", id)?)?))
 }
 
-fn load(tx: &mut Tx<'_>, id: vitro_proof::Hash) -> Result<StatementView, ContractError> {
+pub(crate) fn load(tx: &mut Tx<'_>, id: vitro_proof::Hash) -> Result<StatementView, ContractError> {
     tx.load(&keys::statement(id))?.ok_or_else(|| ContractError::UnknownStatement(id.to_string()))
 }
 
-fn closed(tx: &mut Tx<'_>, id: &AgreementId) -> Result<Vec<StatementHead>, ContractError> {
+pub(crate) fn closed(tx: &mut Tx<'_>, id: &AgreementId) -> Result<Vec<StatementHead>, ContractError> {
     tx.under(&keys::closed_periods(id))?.iter().map(|(key, bytes)| tx::read(key, bytes)).collect()
 }
 
@@ -100,16 +97,41 @@ struct Served<'a> {
     status: DeviceStatus,
 }
 
+impl<'a> Served<'a> {
+    fn of(tx: &mut Tx<'_>, service: &'a Service) -> Result<Self, ContractError> {
+        let (_, entry) = registry::load(tx, &service.thing)?;
+        let counts = registry::counts(tx, &service.thing, entry.hash())?;
+        Ok(Self { service, counts, status: status::of(tx, &service.thing)? })
+    }
+}
+
+/// What would be said today of a device's day at one of the points that it served; nothing if it did not serve it that day.
+pub(crate) fn today(
+    tx: &mut Tx<'_>,
+    agreement: &Agreement,
+    services: &[Service],
+    thing: &DeviceId,
+    day: LocalDay,
+) -> Result<Option<Result<Line, Unbilled>>, ContractError> {
+    match services.iter().find(|service| service.thing == *thing && service.holds(day)) {
+        Some(service) => {
+            let served = Served::of(tx, service)?;
+            line(tx, agreement, &served, day).map(Some)
+        }
+        None => Ok(None),
+    }
+}
+
 /// A statement in the making.
 #[derive(Default)]
-struct Bill {
+pub(crate) struct Bill {
     lines: Vec<Line>,
     unbilled: Vec<UnbilledDays>,
 }
 
 impl Bill {
     /// Bills a metering point's days, each by the devices that served it then: on the day of an exchange, by both.
-    fn point(
+    pub(crate) fn point(
         &mut self,
         tx: &mut Tx<'_>,
         agreement: &Agreement,
@@ -119,20 +141,14 @@ impl Bill {
     ) -> Result<(), ContractError> {
         let mut served = Vec::with_capacity(services.len());
         for service in services {
-            let entry = registry::load(tx, &service.thing)?.1;
-            let counts = registry::counts(tx, &service.thing, entry.hash())?;
-            served.push(Served { service, counts, status: status::of(tx, &service.thing)? });
+            served.push(Served::of(tx, service)?);
         }
         for day in days {
             if served.is_empty() {
                 self.leave_out(point, None, *day, Unbilled::NoDevice);
             }
             for served in served.iter().filter(|served| served.service.holds(*day)) {
-                let line = match served.counts {
-                    true => self::line(tx, agreement, served, *day)?,
-                    false => Err(Unbilled::NotApproved),
-                };
-                match line {
+                match line(tx, agreement, served, *day)? {
                     Ok(line) => self.lines.push(line),
                     Err(reason) => self.leave_out(point, Some(&served.service.thing), *day, reason),
                 }
@@ -160,7 +176,7 @@ impl Bill {
         }
     }
 
-    fn statement(
+    pub(crate) fn statement(
         self,
         agreement: &Agreement,
         agreement_hash: vitro_proof::Hash,
@@ -199,6 +215,9 @@ fn line(
     day: LocalDay,
 ) -> Result<Result<Line, Unbilled>, ContractError> {
     let Service { point, thing, .. } = served.service;
+    if !served.counts {
+        return Ok(Err(Unbilled::NotApproved));
+    }
     let Tariff::PerUnit(PerUnit { sensor, unit, price }) = &agreement.tariff;
     let Some(record) = tx.load::<DayRecord>(&keys::day(thing, day))? else { return Ok(Err(Unbilled::NotPublished)) };
     let stored = match &record.block {

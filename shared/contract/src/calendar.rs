@@ -21,6 +21,11 @@ pub(crate) fn utc_midnight(day: LocalDay) -> i64 {
     (era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468) * DAY
 }
 
+/// The instant with which the day ends in UTC.
+pub(crate) fn utc_end(day: LocalDay) -> i64 {
+    utc_midnight(day) + DAY
+}
+
 /// Whether a local day of this label can begin at the instant anywhere on Earth.
 pub(crate) fn may_begin_at(day: LocalDay, from: i64) -> bool {
     let midnight = utc_midnight(day);

@@ -5,7 +5,7 @@ use vitro_proof::Hash;
 
 use crate::error::ContractError;
 use crate::tx::Tx;
-use crate::{agreement, audit, billing, data, registry, status};
+use crate::{agreement, audit, billing, data, registry, simulate, status};
 
 /// The ledger's state could not be read or written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -128,8 +128,11 @@ pub(crate) const UPDATES: &[&str] = &[
     "registry:retire",
     "registry:exchange",
     "agreement:propose",
+    "agreement:amend",
+    "agreement:terminate",
     "agreement:approve",
     "data:publish",
+    "data:alive",
     "billing:close",
 ];
 
@@ -141,12 +144,18 @@ pub(crate) const QUERIES: &[&str] = &[
     "registry:history",
     "agreement:get",
     "agreement:list",
+    "agreement:simulate",
     "data:day",
     "data:chain",
+    "data:block",
+    "data:history",
     "data:summaries",
+    "data:hours",
     "billing:statement",
     "billing:statements",
     "audit:verify_inclusion",
+    "audit:verify_alive",
+    "audit:day",
 ];
 
 /// Whether the function only reads, so that asking one peer is enough and nothing is to be committed.
@@ -181,16 +190,25 @@ pub fn invoke(
         "registry:exchange" => status::exchange(ctx, tx_ref, args),
         "registry:history" => status::history(ctx, tx_ref, args),
         "agreement:propose" => agreement::propose(ctx, tx_ref, args),
+        "agreement:amend" => agreement::amend(ctx, tx_ref, args),
+        "agreement:terminate" => agreement::terminate(ctx, tx_ref, args),
         "agreement:approve" => agreement::approve(ctx, tx_ref, args),
         "agreement:get" => agreement::get(ctx, tx_ref, args),
         "agreement:list" => agreement::list(ctx, tx_ref, args),
+        "agreement:simulate" => simulate::simulate(ctx, tx_ref, args),
         "data:publish" => data::publish(ctx, tx_ref, args),
+        "data:alive" => data::alive(ctx, tx_ref, args),
+        "data:hours" => data::hours(ctx, tx_ref, args),
+        "data:block" => data::block(ctx, tx_ref, args),
+        "data:history" => data::history(ctx, tx_ref, args),
         "data:day" => data::day(ctx, tx_ref, args),
         "data:chain" => data::chain_view(ctx, tx_ref, args),
         "data:summaries" => data::summaries(ctx, tx_ref, args),
         "billing:close" => billing::close(ctx, tx_ref, args),
         "billing:statement" => billing::statement(ctx, tx_ref, args),
         "billing:statements" => billing::statements(ctx, tx_ref, args),
+        "audit:verify_alive" => audit::verify_alive(ctx, tx_ref, args),
+        "audit:day" => audit::day(ctx, tx_ref, args),
         "audit:verify_inclusion" => audit::verify_inclusion(ctx, tx_ref, args),
         _ => Err(ContractError::UnknownFunction(function.chars().take(80).collect())),
     }?;

@@ -15,9 +15,10 @@ use crate::call::is_query;
 use crate::error::ContractError;
 use crate::ids::{AgreementId, MeteringPoint, Shard};
 use crate::model::{
-    Agreement, AgreementView, ChainView, DayView, DeviceApproval, DeviceEntry, DevicePage, DeviceStatus, DeviceView,
-    Exchange, ExchangeView, Halt, History, Inclusion, Item, Path, Roles, RolesStatus, StatementHead, StatementView,
-    SummaryPage, Verdict,
+    Agreement, AgreementView, Alive, AliveInclusion, AlivePage, AliveView, Amendment, AuditDay, BlockView, ChainView,
+    DayView, DeviceApproval, DeviceEntry, DevicePage, DeviceStatus, DeviceView, Exchange, ExchangeView, Halt, History,
+    HistoryPage, Hour, Inclusion, Item, Path, Roles, RolesStatus, SignOfLife, Simulation, StatementHead, StatementView,
+    SummaryPage, Termination, Verdict,
 };
 use crate::wire::Record;
 
@@ -140,13 +141,43 @@ pub fn propose(agreement: &Agreement) -> Call<AgreementView> {
     Call::new("agreement:propose", vec![agreement.encode()])
 }
 
+/// `agreement:amend`.
+#[must_use]
+pub fn amend(amendment: &Amendment) -> Call<AgreementView> {
+    Call::new("agreement:amend", vec![amendment.encode()])
+}
+
+/// `agreement:terminate`.
+#[must_use]
+pub fn terminate(termination: &Termination) -> Call<AgreementView> {
+    Call::new("agreement:terminate", vec![termination.encode()])
+}
+
 /// `agreement:approve`.
 #[must_use]
 pub fn approve(id: &AgreementId, hash: Hash) -> Call<AgreementView> {
     Call::new("agreement:approve", vec![text(id), text(&hash)])
 }
 
-/// `agreement:get`: the active one, or the one of a hash.
+/// `agreement:get`: the version that holds on a day.
+#[must_use]
+pub fn agreement_on(id: &AgreementId, day: LocalDay) -> Call<AgreementView> {
+    Call::new("agreement:get", vec![text(id), text(&day)])
+}
+
+/// `agreement:simulate`: a draft over past days, both included.
+#[must_use]
+pub fn simulate(draft: &Agreement, from: LocalDay, to: LocalDay) -> Call<Simulation> {
+    Call::new("agreement:simulate", vec![draft.encode(), text(&from), text(&to)])
+}
+
+/// `agreement:simulate` of a proposal.
+#[must_use]
+pub fn simulate_proposal(id: &AgreementId, hash: Hash, from: LocalDay, to: LocalDay) -> Call<Simulation> {
+    Call::new("agreement:simulate", vec![text(id), text(&hash), text(&from), text(&to)])
+}
+
+/// `agreement:get`: the newest active version, or what has the hash.
 #[must_use]
 pub fn agreement(id: &AgreementId, hash: Option<Hash>) -> Call<AgreementView> {
     let mut args = vec![text(id)];
@@ -164,6 +195,30 @@ pub fn agreements(id: Option<&AgreementId>) -> Call<Vec<AgreementView>> {
 #[must_use]
 pub fn publish(items: &[Item]) -> Call<Vec<Verdict>> {
     Call::new("data:publish", vec![items.to_vec().encode()])
+}
+
+/// `data:alive`.
+#[must_use]
+pub fn alive(alive: &Alive) -> Call<AliveView> {
+    Call::new("data:alive", vec![alive.encode()])
+}
+
+/// `data:hours`: a page of a shard's hours, both ends included.
+#[must_use]
+pub fn hours(shard: &Shard, from: Hour, to: Hour) -> Call<AlivePage> {
+    Call::new("data:hours", vec![text(shard), text(&from), text(&to)])
+}
+
+/// `data:block`.
+#[must_use]
+pub fn block(thing: &DeviceId, number: u64) -> Call<BlockView> {
+    Call::new("data:block", vec![text(thing), text(&number)])
+}
+
+/// `data:history`: a page of a device's days, both ends included.
+#[must_use]
+pub fn day_history(thing: &DeviceId, from: LocalDay, to: LocalDay) -> Call<HistoryPage> {
+    Call::new("data:history", vec![text(thing), text(&from), text(&to)])
 }
 
 /// `data:day`.
@@ -204,7 +259,25 @@ pub fn statements(id: &AgreementId) -> Call<Vec<StatementHead>> {
     Call::new("billing:statements", vec![text(id)])
 }
 
-/// `audit:verify_inclusion`.
+/// `audit:day`.
+#[must_use]
+pub fn audit_day(thing: &DeviceId, day: LocalDay) -> Call<AuditDay> {
+    Call::new("audit:day", vec![text(thing), text(&day)])
+}
+
+/// `audit:verify_alive`: what was said of a device, and its place in the hour's tree.
+#[must_use]
+pub fn verify_alive(shard: &Shard, hour: Hour, sign: &SignOfLife, index: u64, path: &Path) -> Call<AliveInclusion> {
+    Call::new("audit:verify_alive", vec![text(shard), text(&hour), sign.encode(), text(&index), path.encode()])
+}
+
+/// `audit:verify_inclusion` in the block of a number, an interim one perhaps.
+#[must_use]
+pub fn verify_in_block(thing: &DeviceId, number: u64, envelope: &[u8], path: &Path) -> Call<Inclusion> {
+    Call::new("audit:verify_inclusion", vec![text(thing), text(&number), envelope.to_vec(), path.encode()])
+}
+
+/// `audit:verify_inclusion` in a day's block.
 #[must_use]
 pub fn verify_inclusion(thing: &DeviceId, day: LocalDay, envelope: &[u8], path: &Path) -> Call<Inclusion> {
     Call::new("audit:verify_inclusion", vec![text(thing), text(&day), envelope.to_vec(), path.encode()])
@@ -262,6 +335,29 @@ mod tests {
         assert!(run(&mut ledger, &operator, &publish(&items)).unwrap()[0].accepted);
         assert_eq!(run(&mut ledger, &rc, &day(&thing, from)).unwrap().accounts.len(), 1);
         assert_eq!(run(&mut ledger, &rc, &chain(&thing)).unwrap().known, [(0, 0)]);
+        let hour = crate::Hour::holding(ledger.now - 3_600).unwrap();
+        let said = Alive::of("north".parse().unwrap(), hour, &[]).unwrap();
+        let said = run(&mut ledger, &operator, &alive(&said)).unwrap();
+        assert_eq!(
+            run(&mut ledger, &rc, &hours(&said.alive.shard, hour, hour)).unwrap().hours,
+            std::slice::from_ref(&said)
+        );
+        let sign = SignOfLife { thing: thing.clone(), alive: true, number: None, heard: None, values: vec![] };
+        let path = Path { siblings: vec![] };
+        let refused = run(&mut ledger, &rc, &verify_alive(&said.alive.shard, hour, &sign, 0, &path)).unwrap_err();
+        assert_eq!(refused.code(), "not_included");
+        assert!(run(&mut ledger, &rc, &block(&thing, 0)).unwrap().daily);
+        assert_eq!(run(&mut ledger, &rc, &day_history(&thing, from, from)).unwrap().days.len(), 1);
+        assert_eq!(run(&mut ledger, &rc, &audit_day(&thing, from)).unwrap().agreements.len(), 1);
+        assert_eq!(run(&mut ledger, &rc, &simulate(&wanted, from, from)).unwrap().periods.len(), 1);
+        assert_eq!(run(&mut ledger, &rc, &simulate_proposal(&id, hash, from, from)).unwrap().terms, hash);
+        assert_eq!(run(&mut ledger, &rc, &agreement_on(&id, from)).unwrap().hash, hash);
+        let change = Amendment { replaces: hash, terms: wanted.clone() };
+        assert_eq!(run(&mut ledger, &rc, &amend(&change)).unwrap().hash, change.hash());
+        let end = Termination { agreement: id.clone(), ends: hash, last: from };
+        assert_eq!(run(&mut ledger, &rc, &terminate(&end)).unwrap().hash, end.hash());
+        let refused = run(&mut ledger, &rc, &verify_in_block(&thing, 0, b"nonsense", &path)).unwrap_err();
+        assert_eq!(refused.code(), "bad_evidence");
         assert_eq!(run(&mut ledger, &rc, &summaries(&id, from, from, None)).unwrap().rows.len(), 1);
         let view = run(&mut ledger, &operator, &close(&id, from, from)).unwrap();
         assert_eq!(run(&mut ledger, &rc, &statement(view.id)).unwrap(), view);

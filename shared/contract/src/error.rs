@@ -79,9 +79,30 @@ pub enum ContractError {
     /// Not every party approved the agreement.
     #[error("agreement_not_active: {0}")]
     AgreementNotActive(String),
+    /// An amendment or termination whose day does not fit: no period begins or ends there, or days beyond it are billed.
+    #[error("bad_amendment: {0}")]
+    BadAmendment(String),
+    /// What is amended or ended is not the newest version of the agreement.
+    #[error("agreement_superseded: {0}")]
+    AgreementSuperseded(String),
+    /// The agreement was terminated; that is for good.
+    #[error("agreement_terminated: {0}")]
+    AgreementTerminated(String),
     /// Nothing was published for this day.
     #[error("unknown_day: {0}")]
     UnknownDay(String),
+    /// No block of this number was published.
+    #[error("unknown_block: {0}")]
+    UnknownBlock(String),
+    /// Nothing was said of this shard's hour.
+    #[error("unknown_hour: {0}")]
+    UnknownHour(String),
+    /// The hour is not over yet.
+    #[error("hour_not_over: {0}")]
+    HourNotOver(String),
+    /// Something else was said of this shard's hour already.
+    #[error("hour_taken: {0}")]
+    HourTaken(String),
     /// A period that is backwards, too long, or not one that the agreement has.
     #[error("bad_period: {0}")]
     BadPeriod(String),
@@ -141,7 +162,14 @@ impl ContractError {
             Self::UnknownAgreement(_) => "unknown_agreement",
             Self::AgreementActive(_) => "agreement_active",
             Self::AgreementNotActive(_) => "agreement_not_active",
+            Self::BadAmendment(_) => "bad_amendment",
+            Self::AgreementSuperseded(_) => "agreement_superseded",
+            Self::AgreementTerminated(_) => "agreement_terminated",
             Self::UnknownDay(_) => "unknown_day",
+            Self::UnknownBlock(_) => "unknown_block",
+            Self::UnknownHour(_) => "unknown_hour",
+            Self::HourNotOver(_) => "hour_not_over",
+            Self::HourTaken(_) => "hour_taken",
             Self::BadPeriod(_) => "bad_period",
             Self::PeriodNotOver(_) => "period_not_over",
             Self::PeriodOverlaps(_) => "period_overlaps",
@@ -158,7 +186,7 @@ impl ContractError {
     /// Whether the same call may succeed later without anybody changing it.
     #[must_use]
     pub fn retryable(&self) -> bool {
-        matches!(self, Self::State(_) | Self::PeriodNotOver(_))
+        matches!(self, Self::State(_) | Self::PeriodNotOver(_) | Self::HourNotOver(_))
     }
 
     pub(crate) fn malformed(what: &'static str, detail: impl ToString) -> Self {

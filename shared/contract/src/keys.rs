@@ -6,6 +6,7 @@
 use vitro_proof::{DeviceId, Hash, LocalDay};
 
 use crate::ids::{AgreementId, MeteringPoint, MspId, Role, Shard};
+use crate::model::Hour;
 
 /// The roles in force.
 pub(crate) const ROLES: &str = "roles";
@@ -23,9 +24,14 @@ pub(crate) fn device(thing: &DeviceId) -> String {
     format!("device/{thing}")
 }
 
-/// Every entry that a device ever had.
+/// One of a device's entries.
 pub(crate) fn device_revision(thing: &DeviceId, revision: u64) -> String {
-    format!("device-revision/{thing}/{revision:010}")
+    format!("{}{revision:010}", device_revisions(thing))
+}
+
+/// Every entry that a device ever had, in their order.
+pub(crate) fn device_revisions(thing: &DeviceId) -> String {
+    format!("device-revision/{thing}/")
 }
 
 /// A party's approval of an entry.
@@ -91,10 +97,13 @@ pub(crate) fn agreement_approval(id: &AgreementId, hash: Hash, role: Role) -> St
     format!("agreement-approval/{id}/{hash}/{role}")
 }
 
-/// The proposal that all parties approved.
+/// What all parties approved under an id: its versions, and its end.
 pub(crate) fn agreement_active(id: &AgreementId) -> String {
     format!("agreement-active/{id}")
 }
+
+/// All ids under which something is active.
+pub(crate) const AGREEMENTS_ACTIVE: &str = "agreement-active/";
 
 /// A device's block by number. Twenty digits hold every number, and sort as numbers do.
 pub(crate) fn block(thing: &DeviceId, number: u64) -> String {
@@ -122,6 +131,16 @@ pub(crate) fn chain(thing: &DeviceId) -> String {
 /// A device's day.
 pub(crate) fn day(thing: &DeviceId, day: LocalDay) -> String {
     format!("day/{thing}/{day}")
+}
+
+/// A shard's hour. Twelve digits hold every [`Hour`], and sort as numbers do.
+pub(crate) fn alive(shard: &Shard, hour: Hour) -> String {
+    format!("alive/{shard}/{:012}", hour.begin())
+}
+
+/// Just after a shard's hour, for the end of a range.
+pub(crate) fn after_alive(shard: &Shard, hour: Hour) -> String {
+    format!("{}~", alive(shard, hour))
 }
 
 /// Just after a device's day, for the end of a range.

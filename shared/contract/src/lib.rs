@@ -22,6 +22,7 @@ mod keys;
 mod model;
 mod money;
 mod registry;
+mod simulate;
 mod status;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -30,16 +31,21 @@ mod tests;
 mod tx;
 mod wire;
 
+pub use agreement::{ACTIVE_EVENT, AMENDED_EVENT, TERMINATED_EVENT};
 pub use billing::{CLOSED_EVENT, MAX_LINES};
 pub use call::{Context, Creator, Event, OuRole, Response, State, StateError, invoke, is_query};
-pub use data::{MAX_ITEMS, PUBLISHED_EVENT};
+pub use data::{ALIVE_EVENT, MAX_ITEMS, PUBLISHED_EVENT};
 pub use error::{ContractError, code_of};
 pub use ids::{AgreementId, Bytes, MeteringPoint, MspId, Role, Shard};
 pub use model::{
-    Agreement, AgreementView, Approval, BlockRef, ChainView, Continuity, Currency, DayChange, DayOutcome, DayView,
-    DeviceApproval, DeviceEntry, DevicePage, DeviceView, Field, Inclusion, Item, Line, Path, Payee, PerUnit,
-    PeriodKind, PublishedAccount, Roles, RolesStatus, Share, Statement, StatementHead, StatementView, SummaryPage,
-    SummaryRow, Tariff, Term, Unbilled, UnbilledDays, Verdict,
+    AccountStep, Alive, AliveInclusion, AlivePage, AliveView, AuditDay, BlockView, Citation, Covered, DayHistory,
+    EntryRevision, HistoryPage, Hour, Hours, LastValue, SignOfLife,
+};
+pub use model::{
+    Agreement, AgreementView, Amendment, Approval, BlockRef, ChainView, Continuity, Currency, DayChange, DayOutcome,
+    DayView, DeedKind, DeviceApproval, DeviceEntry, DevicePage, DeviceView, Field, Held, Inclusion, Item, Line, Path,
+    Payee, PerUnit, PeriodKind, PublishedAccount, Roles, RolesStatus, Share, SimulatedPeriod, Simulation, Statement,
+    StatementHead, StatementView, SummaryPage, SummaryRow, Tariff, Term, Termination, Unbilled, UnbilledDays, Verdict,
 };
 pub use model::{DeviceStatus, Exchange, ExchangeView, Halt, History, Service, Standing, StatusReason};
 pub use status::{EXCHANGED_EVENT, STATUS_EVENT};

@@ -217,7 +217,8 @@ pub(crate) fn find(tx: &mut Tx<'_>, thing: &DeviceId) -> Result<Option<DeviceRec
     tx.load(&keys::device(thing))
 }
 
-fn approvals(tx: &mut Tx<'_>, thing: &DeviceId, entry: Hash) -> Result<Vec<Approval>, ContractError> {
+/// RC's and DV's approvals of an entry.
+pub(crate) fn approvals(tx: &mut Tx<'_>, thing: &DeviceId, entry: Hash) -> Result<Vec<Approval>, ContractError> {
     let mut found = Vec::new();
     for role in [Role::Rc, Role::Dv] {
         found.extend(tx.load::<Approval>(&keys::device_approval(thing, entry, role))?);

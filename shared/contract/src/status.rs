@@ -196,11 +196,14 @@ pub(crate) fn history(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) -> Resul
     };
     let mut changes = Vec::new();
     for thing in things {
-        for (key, bytes) in tx.under(&keys::status_changes(&thing))? {
-            changes.push(tx::read::<DeviceStatus>(&key, &bytes)?);
-        }
+        changes.extend(self::changes(tx, &thing)?);
     }
     Ok(Response::of(&History { changes, services }))
+}
+
+/// Every change of a device's status, oldest first.
+pub(crate) fn changes(tx: &mut Tx<'_>, thing: &DeviceId) -> Result<Vec<DeviceStatus>, ContractError> {
+    tx.under(&keys::status_changes(thing))?.iter().map(|(key, bytes)| tx::read(key, bytes)).collect()
 }
 
 /// The device that serves a metering point.

@@ -58,7 +58,7 @@ pub(crate) fn by_number(tx: &mut Tx<'_>, thing: &DeviceId, number: u64) -> Resul
 }
 
 /// The daily block of a hash.
-fn daily_by_hash(tx: &mut Tx<'_>, thing: &DeviceId, hash: Hash) -> Result<Option<Stored>, ContractError> {
+pub(crate) fn daily_by_hash(tx: &mut Tx<'_>, thing: &DeviceId, hash: Hash) -> Result<Option<Stored>, ContractError> {
     match number(tx, &keys::daily_by_hash(thing, hash))? {
         Some(number) => by_number(tx, thing, number),
         None => Ok(None),

@@ -1,12 +1,17 @@
-//! Daily blocks and accounts: publishing them, and asking for them.
+//! Blocks, accounts and signs of life: publishing them, and asking for them.
 
+mod alive;
 mod chain;
+mod history;
 mod publish;
 mod query;
 
-pub(crate) use chain::{Stored, by_number, continuity};
+pub use alive::ALIVE_EVENT;
+pub(crate) use alive::{alive, find as find_alive, hours};
+pub(crate) use chain::{Stored, by_number, continuity, daily_by_hash};
+pub(crate) use history::{block, history, of_day};
 pub(crate) use publish::publish;
-pub(crate) use query::{chain_view, day, summaries};
+pub(crate) use query::{block_of, chain_view, day, summaries};
 
 /// The name of the event that publishing raises.
 pub const PUBLISHED_EVENT: &str = "published";

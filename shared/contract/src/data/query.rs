@@ -3,13 +3,13 @@
 use vitro_proof::{DeviceId, LocalDay};
 
 use crate::access::{self, exactly, text};
-use crate::agreement;
+use crate::agreement::{self, InForce};
 use crate::call::{Context, Response};
 use crate::data::{Stored, by_number, continuity};
 use crate::error::ContractError;
 use crate::ids::AgreementId;
 use crate::keys;
-use crate::model::{ChainRecord, ChainView, DayRecord, DayView, Service, SummaryPage, SummaryRow};
+use crate::model::{ChainRecord, ChainView, DayRecord, DayView, SummaryPage, SummaryRow};
 use crate::registry;
 use crate::status;
 use crate::tx::{self, Tx};
@@ -70,14 +70,26 @@ pub(crate) fn summaries(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) -> Res
     let id = text::<AgreementId>("an agreement's id", id)?;
     let (from, to) = (text::<LocalDay>("the first day", from)?, text::<LocalDay>("the last day", to)?);
     let cursor = cursor.map(|cursor| read_cursor(cursor)).transpose()?;
-    let (agreement, _) = agreement::active(tx, &id)?;
-    let mut services: Vec<_> =
-        agreement::points(tx, &agreement)?.into_iter().flat_map(|(_, services)| services).collect();
-    services.sort_by(|a, b| a.thing.cmp(&b.thing));
+    let versions = agreement::in_force(tx, &id)?;
+    if versions.is_empty() {
+        return Err(ContractError::AgreementNotActive(id.to_string()));
+    }
+    // Each day by the version that held then: another one may be about other sensors and metering points.
+    let mut parts = Vec::new();
+    for InForce { agreement, held, .. } in &versions {
+        let (first, last) = (held.from.max(from), held.to.map_or(to, |last| last.min(to)));
+        if first > last {
+            continue;
+        }
+        for service in agreement::points(tx, agreement)?.into_iter().flat_map(|(_, services)| services) {
+            if let Some((first, last)) = status::within(&service, first, last) {
+                parts.push((service.thing, first, last, service.point, agreement));
+            }
+        }
+    }
+    parts.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
     let mut page = SummaryPage { agreement: id, rows: Vec::new(), next: None };
-    for service in services {
-        let Some((mut first, last)) = status::within(&service, from, to) else { continue };
-        let Service { point, thing, .. } = service;
+    for (thing, mut first, last, point, agreement) in parts {
         match &cursor {
             Some((at, _)) if thing < *at => continue,
             Some((at, day)) if thing == *at => first = first.max(*day),

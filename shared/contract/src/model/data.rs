@@ -142,6 +142,30 @@ record! {
     }
 }
 
+impl PublishedAccount {
+    /// Whether it attests all of this block: nothing but its own run, root and digest agrees, without a number missing.
+    fn agrees(&self, block: &OpenedBlock) -> bool {
+        Account::decode(&self.account.0).is_ok_and(|account| {
+            account.block == Some(block.number)
+                && (account.first, account.count) == (block.block.first, block.block.count)
+                && account.root == block.block.root
+                && account.summaries_digest == block.block.summaries_digest
+                && account.missing.is_empty()
+        })
+    }
+
+    /// What it and the day's block say together. One that names no block was taken when there was none.
+    pub(crate) fn outcome(&self, block: Option<&OpenedBlock>) -> DayOutcome {
+        match block {
+            Some(block) if self.agrees(block) => DayOutcome::Agrees,
+            Some(_) if Account::decode(&self.account.0).is_ok_and(|account| account.block.is_some()) => {
+                DayOutcome::Differs
+            }
+            _ => DayOutcome::NoBlock,
+        }
+    }
+}
+
 record! {
     /// A device's day: its block, and a list of accounts that only grows.
     pub(crate) struct DayRecord, "a day's record", version 1 {
@@ -153,18 +177,13 @@ record! {
 }
 
 impl DayRecord {
-    /// The outcome that block and newest account give. Nothing but the block's own run, root and digest, attested in full, agrees.
+    /// The outcome that block and newest account give.
     pub(crate) fn outcome(&self, block: Option<&OpenedBlock>) -> DayOutcome {
-        let Some(block) = block else { return DayOutcome::NoBlock };
-        let newest = self.accounts.last().and_then(|published| Account::decode(&published.account.0).ok());
-        let agrees = newest.is_some_and(|account| {
-            account.block == Some(block.number)
-                && (account.first, account.count) == (block.block.first, block.block.count)
-                && account.root == block.block.root
-                && account.summaries_digest == block.block.summaries_digest
-                && account.missing.is_empty()
-        });
-        if agrees { DayOutcome::Agrees } else { DayOutcome::Differs }
+        match (block, self.accounts.last()) {
+            (Some(block), Some(newest)) if newest.agrees(block) => DayOutcome::Agrees,
+            (Some(_), _) => DayOutcome::Differs,
+            (None, _) => DayOutcome::NoBlock,
+        }
     }
 }
 

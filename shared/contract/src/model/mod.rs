@@ -1,19 +1,28 @@
 //! What is stored, passed and answered.
 
 mod agreement;
+mod alive;
 mod data;
+mod history;
 mod registry;
 mod statement;
 mod status;
 
-pub(crate) use agreement::Proposal;
-pub use agreement::{Agreement, AgreementView, Currency, Field, Payee, PerUnit, PeriodKind, Tariff, Term};
+pub use agreement::{
+    Agreement, AgreementView, Amendment, Currency, DeedKind, Field, Held, Payee, PerUnit, PeriodKind, Tariff, Term,
+    Termination,
+};
+pub(crate) use agreement::{Deed, Proposal, Version, Versions};
+pub use alive::{Alive, AliveInclusion, AlivePage, AliveView, Hour, Hours, LastValue, SignOfLife};
 pub(crate) use data::{BlockRecord, ChainRecord, DayRecord};
 pub use data::{
     BlockRef, ChainView, Continuity, DayChange, DayOutcome, DayView, Inclusion, Item, Path, PublishedAccount,
     SummaryPage, SummaryRow, Verdict,
 };
+pub use history::{AccountStep, AuditDay, BlockView, Citation, Covered, DayHistory, EntryRevision, HistoryPage};
 pub use registry::{Approval, DeviceApproval, DeviceEntry, DevicePage, DeviceView, Roles, RolesStatus};
 pub(crate) use registry::{DeviceRecord, RolesVote};
-pub use statement::{Line, Share, Statement, StatementHead, StatementView, Unbilled, UnbilledDays};
+pub use statement::{
+    Line, Share, SimulatedPeriod, Simulation, Statement, StatementHead, StatementView, Unbilled, UnbilledDays,
+};
 pub use status::{DeviceStatus, Exchange, ExchangeView, Halt, History, Service, Standing, StatusReason};

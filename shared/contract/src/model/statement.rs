@@ -174,3 +174,41 @@ record! {
 impl Record for Vec<StatementHead> {
     const NAME: &'static str = "closed periods";
 }
+
+record! {
+    /// A period as it would have been closed, without its lines.
+    pub struct SimulatedPeriod {
+        /// The first day.
+        0 => from: LocalDay,
+        /// The last day.
+        1 => to: LocalDay,
+        /// How many lines the statement would have.
+        2 => lines: u64,
+        /// What would not be billed, and why.
+        3 => unbilled: Vec<UnbilledDays>,
+        /// The sum of the lines' quantities.
+        4 => quantity: Decimal,
+        /// The sum of their amounts, exactly.
+        5 => exact: Decimal,
+        /// That sum in whole minor units.
+        6 => total: i64,
+        /// The payees' parts.
+        7 => shares: Vec<Share>,
+    }
+}
+
+record! {
+    /// What a draft would have billed over past days.
+    pub struct Simulation, "a simulation", version 1 {
+        /// The hash of the draft's terms.
+        1 => terms: Hash,
+        /// The currency.
+        2 => currency: Currency,
+        /// Who would pay.
+        3 => payer: Role,
+        /// The periods, each rounded for itself.
+        4 => periods: Vec<SimulatedPeriod>,
+        /// What they come to, in minor units.
+        5 => total: i64,
+    }
+}

@@ -253,6 +253,9 @@ fn a_reading_is_proven_to_be_part_of_a_published_day() {
         assert_eq!(ask("2026-03-01", envelope, (n + 1) % 5).unwrap_err().code(), "not_included");
     }
     assert_eq!(ask("2026-03-02", &envelopes[0], 0).unwrap_err().code(), "unknown_day");
+    // By the number of the block, as for an interim one.
+    assert_eq!(ask("0", &envelopes[0], 0).unwrap(), ask("2026-03-01", &envelopes[0], 0).unwrap());
+    assert_eq!(ask("1", &envelopes[0], 0).unwrap_err().code(), "unknown_block");
     let mut flipped = envelopes[0].clone();
     *flipped.last_mut().unwrap() ^= 1;
     assert_eq!(ask("2026-03-01", &flipped, 0).unwrap_err().code(), "bad_evidence");

@@ -268,5 +268,8 @@ fn interim_blocks_are_links_of_the_chain_and_no_days() {
         ["published", "table_mismatch", "account_of_interim", "published", "unchanged", "published"]
     );
     assert_eq!(verdicts[5].continuity, Some(crate::Continuity::Continues));
+    let call = crate::calls::block(dev.thing(), 1);
+    let view: crate::BlockView = ledger.ask(&client(Role::Rc), call.function, &call.args).unwrap();
+    assert_eq!((view.daily, view.message.0), (false, interim.encode()));
     check_no_fork(&ledger, &dev);
 }

@@ -1,8 +1,11 @@
 //! Calls as parties make them, on a ledger in memory.
 
 mod agreements;
+mod alive;
+mod amendments;
 mod billing;
 mod chains;
+mod history;
 mod publishing;
 mod registry;
 mod status;

@@ -1,0 +1,162 @@
+//! All that became of days: accounts, corrections, and the statements that cite them.
+
+use std::collections::BTreeMap;
+
+use vitro_proof::{DeviceId, LocalDay};
+
+use crate::access::{self, exactly, text};
+use crate::agreement;
+use crate::billing;
+use crate::calendar;
+use crate::call::{Context, Response};
+use crate::data::query::block_of;
+use crate::data::{by_number, continuity};
+use crate::error::ContractError;
+use crate::ids::AgreementId;
+use crate::keys;
+use crate::model::{AccountStep, Agreement, BlockView, Citation, DayHistory, DayRecord, HistoryPage, StatementHead};
+use crate::registry;
+use crate::status;
+use crate::tx::Tx;
+
+/// Days on a page of a device's history.
+const PAGE: usize = 50;
+
+/// A device's days, both ends included, a page at a time. A single day is a range of one.
+pub(crate) fn history(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) -> Result<Response, ContractError> {
+    access::require_reader(ctx, tx)?;
+    let [thing, from, to] = exactly(args)?;
+    let thing = text::<DeviceId>("a device", thing)?;
+    let (from, to) = (text::<LocalDay>("the first day", from)?, text::<LocalDay>("the last day", to)?);
+    registry::load(tx, &thing)?;
+    let days = calendar::days(from, to, billing::MAX_DAYS)?;
+    let mut citations = citations(tx, &thing, &days)?;
+    let mut page = HistoryPage { days: Vec::new(), next: None };
+    for day in days {
+        let statements = citations.remove(&day).unwrap_or_default();
+        let record = tx.load::<DayRecord>(&keys::day(&thing, day))?;
+        if record.is_none() && statements.is_empty() {
+            continue;
+        }
+        if page.days.len() == PAGE {
+            page.next = Some(day);
+            break;
+        }
+        page.days.push(of_record(tx, &thing, day, record, statements)?);
+    }
+    Ok(Response::of(&page))
+}
+
+/// All that became of one day.
+pub(crate) fn of_day(tx: &mut Tx<'_>, thing: &DeviceId, day: LocalDay) -> Result<DayHistory, ContractError> {
+    let statements = citations(tx, thing, &[day])?.remove(&day).unwrap_or_default();
+    let record = tx.load::<DayRecord>(&keys::day(thing, day))?;
+    of_record(tx, thing, day, record, statements)
+}
+
+fn of_record(
+    tx: &mut Tx<'_>,
+    thing: &DeviceId,
+    day: LocalDay,
+    record: Option<DayRecord>,
+    statements: Vec<Citation>,
+) -> Result<DayHistory, ContractError> {
+    let mut history = DayHistory {
+        thing: thing.clone(),
+        day,
+        outcome: None,
+        continuity: None,
+        block: None,
+        accounts: Vec::new(),
+        statements,
+    };
+    let Some(record) = record else { return Ok(history) };
+    let stored = block_of(tx, thing, &record)?;
+    let opened = stored.as_ref().map(|stored| &stored.opened);
+    history.outcome = Some(record.outcome(opened));
+    if let Some(opened) = opened {
+        history.continuity = continuity(tx, thing, opened)?;
+    }
+    for published in &record.accounts {
+        let outcome = published.outcome(opened);
+        let (account, tx, time) = (published.account.clone(), published.tx.clone(), published.time);
+        history.accounts.push(AccountStep { account, tx, time, outcome });
+    }
+    history.block = record.block;
+    Ok(history)
+}
+
+/// The statements whose periods hold some of the days, and say something of the device on them, by day and agreement.
+fn citations(
+    tx: &mut Tx<'_>,
+    thing: &DeviceId,
+    days: &[LocalDay],
+) -> Result<BTreeMap<LocalDay, Vec<Citation>>, ContractError> {
+    let mut found: BTreeMap<LocalDay, Vec<Citation>> = BTreeMap::new();
+    let (Some(first), Some(last)) = (days.first(), days.last()) else { return Ok(found) };
+    let (_, entry) = registry::load(tx, thing)?;
+    for id in agreement::ids(tx)? {
+        if !agreement::ever_of(tx, &id, &entry.shard)? {
+            continue;
+        }
+        for head in billing::closed(tx, &id)? {
+            if head.from <= *last && *first <= head.to {
+                cite(tx, thing, &id, &head, days, &mut found)?;
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn cite(
+    tx: &mut Tx<'_>,
+    thing: &DeviceId,
+    id: &AgreementId,
+    head: &StatementHead,
+    days: &[LocalDay],
+    found: &mut BTreeMap<LocalDay, Vec<Citation>>,
+) -> Result<(), ContractError> {
+    let view = billing::load(tx, head.id)?;
+    let statement = view.statement;
+    let terms: Agreement = agreement::terms(tx, id, statement.agreement_hash)?;
+    for day in days.iter().copied().filter(|day| (head.from..=head.to).contains(day)) {
+        let line = statement.lines.iter().find(|line| line.thing == *thing && line.day == day);
+        let unbilled = statement
+            .unbilled
+            .iter()
+            .find(|left| left.thing.as_ref() == Some(thing) && (left.from..=left.to).contains(&day));
+        let Some(point) = line.map(|line| &line.point).or(unbilled.map(|left| &left.point)) else { continue };
+        let services = status::services(tx, point)?;
+        let today = billing::today(tx, &terms, &services, thing, day)?;
+        let stands = match (&today, line, unbilled) {
+            (Some(Ok(today)), Some(line), _) => today == line,
+            (Some(Err(reason)), None, Some(left)) => *reason == left.reason,
+            _ => false,
+        };
+        found.entry(day).or_default().push(Citation {
+            statement: view.id,
+            agreement: id.clone(),
+            agreement_hash: statement.agreement_hash,
+            from: head.from,
+            to: head.to,
+            tx: view.tx.clone(),
+            time: view.time,
+            line: line.cloned(),
+            unbilled: unbilled.cloned(),
+            stands,
+        });
+    }
+    Ok(())
+}
+
+/// A block by its number, interim ones too.
+pub(crate) fn block(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) -> Result<Response, ContractError> {
+    access::require_reader(ctx, tx)?;
+    let [thing, number] = exactly(args)?;
+    let (thing, number) = (text::<DeviceId>("a device", thing)?, text::<u64>("a block's number", number)?);
+    registry::load(tx, &thing)?;
+    let stored = by_number(tx, &thing, number)?;
+    let stored = stored.ok_or_else(|| ContractError::UnknownBlock(format!("{thing} {number}")))?;
+    let (day, daily) = (stored.opened.block.day, stored.opened.block.is_daily());
+    Ok(Response::of(&BlockView { thing, day, daily, block: stored.reference(), message: stored.record.message }))
+}
