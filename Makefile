@@ -119,3 +119,33 @@ test: setup build ## every test: Rust, the template, the local stack end to end
 .PHONY: bench
 bench: ## the Criterion benchmarks
 	$(CARGO) bench --workspace --locked
+
+# ---------------------------------------------------------------- fuzzing (docs/fuzzing.md)
+
+FUZZ_TARGETS := envelope pack block command encrypted chain
+TARGETS ?= $(FUZZ_TARGETS)
+SECONDS ?= 600
+CARGO_FUZZ := .venv/cargo/bin/cargo-fuzz
+# No sanitizer: there is no unsafe code to watch, and without one it runs on the one toolchain. Overflows and assertions do panic.
+FUZZ = PATH="$(CURDIR)/.venv/cargo/bin:$$PATH" $(CARGO) fuzz run --sanitizer none --target-dir fuzz/target
+
+$(CARGO_FUZZ):
+	$(CARGO) install --locked cargo-fuzz --version 0.13.2 --root .venv/cargo --target-dir target/cargo-fuzz
+
+.PHONY: fuzz
+fuzz: $(CARGO_FUZZ) ## run the fuzz targets (TARGETS="pack block" SECONDS=600), a finding ends it
+	@mkdir -p $(TARGETS:%=target/fuzz/found/%) $(TARGETS:%=target/fuzz/vectors/%)
+	@$(foreach t,$(TARGETS),echo "== $(t)" && $(FUZZ) $(t) target/fuzz/found/$(t) fuzz/corpus/$(t) fuzz/seeds/$(t) target/fuzz/vectors/$(t) -- \
+		-max_total_time=$(SECONDS) -max_len=20000 -timeout=10 -print_final_stats=1 &&) true
+
+# Every edge that is reached stays reached, by as few and as small inputs as can be.
+.PHONY: fuzz-corpus
+fuzz-corpus: $(CARGO_FUZZ) ## make the corpus anew from what was found (TARGETS="pack block")
+	@$(foreach t,$(TARGETS),rm -rf target/fuzz/corpus/$(t) && mkdir -p target/fuzz/corpus/$(t) target/fuzz/found/$(t) && \
+		$(FUZZ) $(t) target/fuzz/corpus/$(t) fuzz/seeds/$(t) fuzz/corpus/$(t) target/fuzz/found/$(t) -- \
+		-set_cover_merge=1 -use_counters=0 -max_len=2500 && \
+		rm -rf fuzz/corpus/$(t) && mv target/fuzz/corpus/$(t) fuzz/corpus/$(t) &&) true
+
+.PHONY: fuzz-vectors
+fuzz-vectors: ## lay the test vectors out as inputs, for the next `make fuzz`
+	$(CARGO) test --package vitro-proof --features chain --test proof --locked -- --ignored fuzz::lay_out_the_vectors

@@ -209,7 +209,11 @@ def read_num(item: Any) -> Decimal:
             raise CborError("not a decimal fraction")
         mantissa = whole(pair[1])
         if mantissa is not None:
-            return of_parts(mantissa, pair[0])
+            number = of_parts(mantissa, pair[0])
+            integer = int(number) if pair[0] > 0 else 0
+            if (integer if integer >= 0 else -1 - integer).bit_length() > 8 * 64:
+                raise CborError("more than 64 bytes of digits")
+            return number
     integer = whole(item)
     if integer is None:
         raise CborError("not a number")

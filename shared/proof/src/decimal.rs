@@ -120,7 +120,8 @@ impl Decimal {
     /// Reads an integer or a decimal fraction of any size that a block may hold.
     ///
     /// # Errors
-    /// [`ProofError::Cbor`] for any other item, [`ProofError::NumberOutOfRange`] for an absurd exponent.
+    /// [`ProofError::Cbor`] for any other item, [`ProofError::NumberOutOfRange`] for an absurd exponent or more than 64 bytes of
+    /// digits.
     pub fn decode(d: &mut Decoder<'_>) -> Result<Self, ProofError> {
         let bad = |detail: String| ProofError::cbor("number", detail);
         if d.datatype().map_err(|e| bad(e.to_string()))? == Type::Tag {
@@ -135,7 +136,13 @@ impl Decimal {
                     return Err(ProofError::NumberOutOfRange(format!("exponent {exponent}")));
                 }
                 let mantissa = decode_integer(d)?;
-                return Ok(Self(BigDecimal::new(mantissa, -exponent).normalized()));
+                let decimal = Self(BigDecimal::new(mantissa, -exponent).normalized());
+                // A large mantissa and a large exponent: what is read must be writable, since the ledger keeps it written anew.
+                if exponent > 0 && bytes_of(&decimal.0.with_scale(0).into_bigint_and_exponent().0) > MAX_MANTISSA_BYTES
+                {
+                    return Err(ProofError::NumberOutOfRange(format!("an integer above {MAX_MANTISSA_BYTES} bytes")));
+                }
+                return Ok(decimal);
             }
         }
         Ok(Self(BigDecimal::new(decode_integer(d)?, 0).normalized()))
@@ -152,12 +159,19 @@ fn encode_integer<W: minicbor::encode::Write>(
         e.int(int)?;
         return Ok(());
     }
-    let (tag, magnitude) = match value.sign() {
-        Sign::Minus => (3, (-value - 1u8).to_bytes_be().1),
-        _ => (2, value.to_bytes_be().1),
-    };
-    e.tag(Tag::new(tag))?.bytes(&magnitude)?;
+    let tag = if value.sign() == Sign::Minus { 3 } else { 2 };
+    e.tag(Tag::new(tag))?.bytes(&magnitude(value).to_bytes_be().1)?;
     Ok(())
+}
+
+/// The magnitude of an integer as a bignum has it: the number's own, or that of -1 - n.
+fn magnitude(value: &BigInt) -> BigInt {
+    if value.sign() == Sign::Minus { -value - 1u8 } else { value.clone() }
+}
+
+/// How many bytes an integer has as a bignum.
+fn bytes_of(value: &BigInt) -> usize {
+    magnitude(value).to_bytes_be().1.len()
 }
 
 fn decode_integer(d: &mut Decoder<'_>) -> Result<BigInt, ProofError> {
@@ -286,6 +300,30 @@ mod tests {
         assert!("1e999999999".parse::<Decimal>().is_err());
         assert!("1e-999999999".parse::<Decimal>().is_err());
         assert_eq!("1.50e2".parse::<Decimal>().unwrap().to_string(), "150");
+    }
+
+    /// The fuzz target `block` asks for it: there were numbers that could be read and, written anew, could not be read again.
+    #[test]
+    fn what_is_read_can_be_written_and_read_again() {
+        let fraction = |exponent: i64, tag: u64, magnitude: &[u8]| {
+            crate::cbor::encode(|e| {
+                e.tag(Tag::new(4))?.array(2)?.i64(exponent)?.tag(Tag::new(tag))?.bytes(magnitude)?;
+                Ok(())
+            })
+        };
+        for (exponent, tag, good) in
+            [(0, 2, true), (0, 3, true), (1, 2, false), (1, 3, false), (-64, 2, true), (64, 2, false)]
+        {
+            let bytes = fraction(exponent, tag, &[0xff; 64]);
+            let read = Decimal::decode(&mut Decoder::new(&bytes));
+            assert_eq!(read.is_ok(), good, "tag {tag}, exponent {exponent}");
+            if let Ok(number) = read {
+                let again = crate::cbor::encode(|e| number.encode(e));
+                assert_eq!(Decimal::decode(&mut Decoder::new(&again)).unwrap(), number);
+            }
+        }
+        // Ten to the power of 64 alone is no trouble.
+        assert_eq!(Decimal::decode(&mut Decoder::new(&fraction(64, 2, &[1]))).unwrap().to_string().len(), 65);
     }
 
     #[test]

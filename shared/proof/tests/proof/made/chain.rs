@@ -12,7 +12,7 @@ use vitro_proof::{
 };
 
 use super::summaries::{Day, cloud, readings};
-use super::{bstr, head, seal_raw, signer, table, telemetry, thing};
+use super::{array, bstr, head, int, map, seal_raw, signer, table, telemetry, thing, tstr, un};
 
 const FROM: i64 = 1_539_500_400;
 const DAY: i64 = 86_400;
@@ -161,6 +161,15 @@ fn around(number: u64, payload: &[u8], summaries: &[u8]) -> Vec<u8> {
     BlockMessage { envelope, salt: salt(number), summaries: summaries.to_vec() }.encode()
 }
 
+/// The summaries of one gauge that said this number once, at this second.
+fn gauge(second: i64, number: &[u8]) -> Vec<u8> {
+    let at = || array(&[int(second * 1000), number.to_vec()]);
+    let counts = [(2, 0), (3, 1), (4, 0), (5, 0)].map(|(key, count)| (int(key), int(count)));
+    let names = [(int(0), tstr("temp")), (int(1), tstr("Cel"))];
+    let figures = [8, 9, 10].map(|key| (int(key), number.to_vec()));
+    array(&[map(&[&names[..], &counts, &[(int(6), at()), (int(7), at())], &figures].concat())])
+}
+
 type Change = Box<dyn Fn(&mut Block, &mut Vec<Summary>)>;
 
 /// Changes of the third daily block and its summaries that a careless device could sign.
@@ -293,6 +302,7 @@ pub(super) fn refused() -> Value {
     flipped[70] ^= 1;
     let digest_of = |bytes: &[u8]| Block { summaries_digest: summary::digest(&salt(3), bytes), ..block.clone() };
     let of_summaries = |bytes: &[u8]| around(3, &digest_of(bytes).encode(), bytes);
+    let bignum = [un("c2"), bstr(&[0xff; 64])].concat();
     let endless = Block { first: u64::MAX, count: 1, ..block.clone() };
     cases.extend([
         ("no message", b"nonsense".to_vec()),
@@ -318,10 +328,14 @@ pub(super) fn refused() -> Value {
         ("a payload that is no map", around(3, &[0x80], plain)),
         ("an empty payload", around(3, &[], plain)),
         ("summaries that are no array", of_summaries(&[0xa0])),
-        ("a summary with an unknown key", of_summaries(&super::un("81a7006161016157020003000400050018400 0"))),
-        ("a gauge with an opening", of_summaries(&super::un("81a70061610161570200030004000500 0b00"))),
-        ("a counter without an opening", of_summaries(&super::un("81a6006161016157020103000400 0500"))),
-        ("summaries encrypted", of_summaries(&super::un("d8608340a04040"))),
+        ("a summary with an unknown key", of_summaries(&un("81a7006161016157020003000400050018400 0"))),
+        ("a gauge with an opening", of_summaries(&un("81a70061610161570200030004000500 0b00"))),
+        ("a counter without an opening", of_summaries(&un("81a6006161016157020103000400 0500"))),
+        (
+            "a number of more than 64 bytes of digits",
+            of_summaries(&gauge(last.block.bounds.from, &[un("c48201"), bignum.clone()].concat())),
+        ),
+        ("summaries encrypted", of_summaries(&un("d8608340a04040"))),
         ("not a number of the chain", sealed(5, block, summaries)),
         (
             "a broken protected header",
@@ -334,10 +348,15 @@ pub(super) fn refused() -> Value {
         .collect();
     let free = around(3, &extended(&digest_of(plain), 1, &[0x18, 0x40, 0x61, 0x78]), plain);
     assert_eq!(verdict(&links, &free), Value::Null);
+    let largest = of_summaries(&gauge(last.block.bounds.from, &bignum));
+    assert_eq!(verdict(&links, &largest), Value::Null);
     json!({
         "about": "Block messages that come as number 3 of the chain in chain.json, each refused with its code; 'accepted' are fine.",
         "vectors": vectors,
-        "accepted": [{"name": "an unknown key from 64 on", "message": hex::encode(free)}],
+        "accepted": [
+            {"name": "an unknown key from 64 on", "message": hex::encode(free)},
+            {"name": "a number of 64 bytes of digits", "message": hex::encode(largest)},
+        ],
     })
 }
 

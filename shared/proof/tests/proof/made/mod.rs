@@ -1,4 +1,4 @@
-//! Makes the test vectors of `tests/vectors/`. Everything is deterministic: keys from seeds, signatures by RFC 6979.
+//! Makes the test vectors of `tests/vectors/`, and the seeds of the fuzz targets. Everything is deterministic: keys from seeds, signatures by RFC 6979.
 
 mod chain;
 pub(crate) mod confidential;
@@ -6,6 +6,7 @@ mod envelopes;
 mod merkle;
 mod messages;
 pub(crate) mod packs;
+pub(crate) mod seeds;
 mod signatures;
 mod summaries;
 
