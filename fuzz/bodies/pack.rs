@@ -7,7 +7,7 @@ use vitro_proof::confidential::NoKeys;
 use vitro_proof::envelope::{MAX_BYTES, Unsigned};
 use vitro_proof::reconcile::{CloudDay, Comparison, DayFrame, Stored, compare};
 use vitro_proof::senml::{self, MAX_RECORDS, Reading, Record, Value, read_pack, write_pack};
-use vitro_proof::summary::{self, Summarizer, Summary, closings};
+use vitro_proof::summary::{self, Summarizer, Summary, Times, closings};
 use vitro_proof::{
     BlockNumber, ContentFault, ContentType, DayBounds, Decimal, Hash, LocalDay, SensorName, SequenceNumber, UnixMillis,
     cbor,
@@ -43,11 +43,11 @@ pub(crate) fn run(data: &[u8]) -> bool {
 
 /// One pack by itself. Whether all of it counts.
 fn one(payload: &[u8]) -> bool {
-    let (newest, faults) = summary::inspect(Ok(payload), &DEVICE, &TABLE);
+    let (times, faults) = summary::inspect(Ok(payload), &DEVICE, &TABLE);
     let pack = match read_pack(payload, &DEVICE) {
         Ok(pack) => pack,
         Err(fault) => {
-            assert_eq!((newest, faults), (None, BTreeSet::from([fault])));
+            assert_eq!((times, faults), (None, BTreeSet::from([fault])));
             return false;
         }
     };
@@ -67,7 +67,8 @@ fn one(payload: &[u8]) -> bool {
         }
     }
     assert_eq!(faults, told, "ingest flags what a record has");
-    assert_eq!(newest, said.iter().map(|(_, time)| *time).max());
+    let ends = said.iter().map(|(_, time)| *time).min().zip(said.iter().map(|(_, time)| *time).max());
+    assert_eq!(times, ends.map(|(oldest, newest)| Times { oldest, newest }));
     faults.is_empty() && !said.is_empty()
 }
 
