@@ -1,0 +1,12 @@
+//! The chaincode on the stream of a peer that speaks the protocol from its side: the real shim, the real contract, no Fabric.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod behaviour;
+mod equality;
+mod fake;
+mod native;
+mod pipe;
+#[path = "../support/mod.rs"]
+mod support;
+mod transport;
+mod ways;

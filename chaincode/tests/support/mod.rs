@@ -1,0 +1,3 @@
+//! What the tests against a fake peer and against real Fabric share.
+
+pub(crate) mod sequences;

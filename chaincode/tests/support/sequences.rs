@@ -1,0 +1,326 @@
+//! Random sequences of calls by anybody, that mostly make sense and sometimes do not.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use vitro_contract::testing::{TestDay, TestDevice};
+use vitro_contract::{
+    Agreement, AgreementId, DeviceApproval, Exchange, Halt, Item, OuRole, Path, Record, Role, Roles, StatusReason,
+};
+use vitro_proof::{DeviceId, Hash, LocalDay};
+
+/// Devices of a world.
+const DEVICES: usize = 3;
+/// Proposals of agreements of a world.
+const AGREEMENTS: usize = 2;
+
+/// Who calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Who(pub(crate) Role, pub(crate) OuRole);
+
+/// What is called.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    pub(crate) who: Who,
+    pub(crate) function: String,
+    pub(crate) args: Vec<Vec<u8>>,
+}
+
+/// A block or account to publish.
+#[derive(Clone, Copy, Debug)]
+enum Publication {
+    NextDay,
+    LastAgain,
+    LastAccountOnly,
+    Fork,
+    SkipADay,
+    Garbage,
+}
+
+/// What a step does.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Operation {
+    Configure { wrong: bool },
+    Register { device: usize, successor: bool },
+    Approve { device: usize, wrong: bool },
+    Propose { agreement: usize },
+    ApproveAgreement { agreement: usize },
+    Suspend { device: usize, good: Option<u64> },
+    Retire { device: usize, good: Option<u64> },
+    Reinstate { device: usize },
+    Exchange { old: usize, new: usize },
+    Close { agreement: usize, days: u8 },
+    Query { which: usize, device: usize, agreement: usize },
+    Garbage { which: usize },
+}
+
+/// A step of a sequence, to be made into a call by a [`World`].
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    /// An operation, by who should call it or by somebody else.
+    One { operation: Operation, stranger: Option<(usize, usize)> },
+    /// Publications of devices in one batch.
+    Publish { items: Vec<(usize, usize)>, stranger: Option<(usize, usize)> },
+}
+
+fn operations() -> Vec<Operation> {
+    let mut all = Vec::new();
+    for wrong in [false, false, true] {
+        all.push(Operation::Configure { wrong });
+    }
+    for device in 0..DEVICES {
+        all.push(Operation::Register { device, successor: false });
+        all.push(Operation::Register { device, successor: true });
+        for wrong in [false, false, true] {
+            all.push(Operation::Approve { device, wrong });
+        }
+        for good in [None, Some(0), Some(2)] {
+            all.push(Operation::Suspend { device, good });
+        }
+        all.push(Operation::Retire { device, good: Some(1) });
+        all.push(Operation::Reinstate { device });
+        all.push(Operation::Exchange { old: device, new: (device + 1) % DEVICES });
+    }
+    for agreement in 0..AGREEMENTS {
+        all.push(Operation::Propose { agreement });
+        all.extend([Operation::ApproveAgreement { agreement }; 4]);
+        for days in [1, 2, 4] {
+            all.push(Operation::Close { agreement, days });
+        }
+        for device in 0..DEVICES {
+            all.extend((0..12).map(|which| Operation::Query { which, device, agreement }));
+        }
+    }
+    all.extend((0..6).map(|which| Operation::Garbage { which }));
+    all
+}
+
+const PUBLICATIONS: [Publication; 9] = [
+    Publication::NextDay,
+    Publication::NextDay,
+    Publication::NextDay,
+    Publication::NextDay,
+    Publication::LastAgain,
+    Publication::LastAccountOnly,
+    Publication::Fork,
+    Publication::SkipADay,
+    Publication::Garbage,
+];
+
+/// Steps of a sequence.
+pub(crate) fn steps(length: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Step>> {
+    let operations = operations();
+    let stranger = || proptest::option::weighted(0.1, (0..4_usize, 0..4_usize));
+    let one = (proptest::sample::select(operations), stranger());
+    let one = one.prop_map(|(operation, stranger)| Step::One { operation, stranger });
+    let items = vec((0..DEVICES, 0..PUBLICATIONS.len()), 1..5);
+    let publish = (items, stranger()).prop_map(|(items, stranger)| Step::Publish { items, stranger });
+    vec(prop_oneof![3 => one, 1 => publish], length)
+}
+
+/// Devices and agreements with names of their own.
+pub(crate) struct World {
+    devices: Vec<TestDevice>,
+    last: Vec<Option<TestDay>>,
+    agreements: Vec<Agreement>,
+    votes: usize,
+}
+
+const OUS: [OuRole; 4] = [OuRole::Client, OuRole::Admin, OuRole::Peer, OuRole::Orderer];
+
+/// The first day of every device.
+fn first_day() -> LocalDay {
+    "2026-03-01".parse().unwrap()
+}
+
+impl World {
+    /// A world whose names begin with `name`.
+    pub(crate) fn new(name: &str) -> Self {
+        let device = |index: usize| {
+            let seed = u8::try_from(index + 1).unwrap();
+            let mut device = TestDevice::new(&format!("{name}-{index}"), seed, first_day()).unwrap();
+            // One point for all: one serves it, the others are successors. A shard of its own keeps worlds apart.
+            device.entry.metering_point = format!("{name}-point-{}", index.min(1)).parse().unwrap();
+            device.entry.shard = format!("{name}-shard").parse().unwrap();
+            device
+        };
+        let agreement = |index: usize| {
+            let price = ["0.25", "0.3333"][index % 2];
+            let json = format!(
+                r#"{{"id":"{name}-a","shard":"{name}-shard","points":null,"fields":[{{"sensor":"yield","unit":"kWh"}}],
+                "tariff":{{"kind":"per_unit","sensor":"yield","unit":"kWh","price":"{price}"}},
+                "currency":{{"code":"EUR","digits":2}},"term":{{"period":"days","from":"2026-01-01","to":null}},
+                "payer":"dv","payees":[{{"role":"rc","share":1}},{{"role":"sp","share":2}}]}}"#
+            );
+            serde_json::from_str(&json).unwrap()
+        };
+        Self {
+            devices: (0..DEVICES).map(device).collect(),
+            last: vec![None; DEVICES],
+            agreements: (0..AGREEMENTS).map(agreement).collect(),
+            votes: 0,
+        }
+    }
+
+    /// The calls that make the world one in which days are billed: two devices registered and approved, an agreement active.
+    pub(crate) fn settled(&mut self) -> Vec<Call> {
+        let mut operations = vec![
+            Operation::Register { device: 0, successor: false },
+            Operation::Register { device: 1, successor: false },
+        ];
+        operations.extend([Operation::Approve { device: 0, wrong: false }; 2]);
+        operations.extend([Operation::Approve { device: 1, wrong: false }; 2]);
+        operations.push(Operation::Propose { agreement: 0 });
+        operations.extend([Operation::ApproveAgreement { agreement: 0 }; 4]);
+        let steps = operations.into_iter().map(|operation| Step::One { operation, stranger: None });
+        steps.map(|step| self.call(&step)).collect()
+    }
+
+    /// Makes a step into a call.
+    pub(crate) fn call(&mut self, step: &Step) -> Call {
+        let (who, function, args, stranger) = match step {
+            Step::One { operation, stranger } => {
+                let (who, function, args) = self.operation(*operation);
+                (who, function, args, stranger)
+            }
+            Step::Publish { items, stranger } => {
+                let items: Vec<Item> = items.iter().map(|&(device, which)| self.item(device, which)).collect();
+                (Who(Role::Operator, OuRole::Client), "data:publish", vec![items.encode()], stranger)
+            }
+        };
+        let who = stranger.map_or(who, |(role, ou)| Who(Role::ALL[role], OUS[ou]));
+        Call { who, function: function.to_owned(), args }
+    }
+
+    /// Somebody's turn, one after another.
+    fn turn(&mut self, roles: &[Role]) -> Who {
+        self.votes += 1;
+        Who(roles[self.votes % roles.len()], OuRole::Admin)
+    }
+
+    fn item(&mut self, device: usize, which: usize) -> Item {
+        let increase = vitro_proof::Decimal::from(i64::try_from(which).unwrap() + 1);
+        let sealed = |device: &TestDevice| device.sealed(Some(&increase)).unwrap();
+        match (PUBLICATIONS[which], &self.last[device]) {
+            (Publication::LastAgain, Some(last)) => Item::day(last.message.clone(), &last.account),
+            (Publication::LastAccountOnly, Some(last)) => {
+                let mut account = last.account.clone();
+                account.missing = vec![];
+                account.count += 1;
+                Item::account(&account)
+            }
+            (Publication::Fork, _) => {
+                let fork = sealed(&self.devices[device]);
+                Item::day(fork.message, &fork.account)
+            }
+            (Publication::SkipADay, _) => {
+                self.devices[device].seal_day(Some(&increase)).unwrap();
+                let next = sealed(&self.devices[device]);
+                Item::day(next.message, &next.account)
+            }
+            (Publication::Garbage, _) => Item::interim(b"garbage".to_vec()),
+            _ => {
+                let next = self.devices[device].seal_day(Some(&increase)).unwrap();
+                self.last[device] = Some(next.clone());
+                Item::day(next.message, &next.account)
+            }
+        }
+    }
+
+    fn operation(&mut self, operation: Operation) -> (Who, &'static str, Vec<Vec<u8>>) {
+        let operator = Who(Role::Operator, OuRole::Client);
+        let text = |value: &dyn ToString| value.to_string().into_bytes();
+        let thing = |device: usize| -> &DeviceId { self.devices[device].thing() };
+        let halt = |good: Option<u64>| {
+            Halt { at: 1_772_700_000_000, last_good: good, reason: StatusReason::Operator }.encode()
+        };
+        match operation {
+            Operation::Configure { wrong } => {
+                let Roles { operator, rc, dv, sp } = vitro_contract::testing::roles().unwrap();
+                let (dv, sp) = if wrong { (sp, dv) } else { (dv, sp) };
+                (self.turn(&Role::ALL), "registry:configure", vec![Roles { operator, rc, dv, sp }.encode()])
+            }
+            Operation::Register { device, successor } => {
+                let function = if successor { "registry:register_successor" } else { "registry:register_device" };
+                (operator, function, vec![self.devices[device].entry.encode()])
+            }
+            Operation::Approve { device, wrong } => {
+                let entry = if wrong { Hash([7; 32]) } else { self.devices[device].entry.hash() };
+                let approvals = vec![DeviceApproval { thing: thing(device).clone(), entry }].encode();
+                (self.turn(&[Role::Rc, Role::Dv]), "registry:approve_devices", vec![approvals])
+            }
+            Operation::Propose { agreement } => {
+                let bytes = self.agreements[agreement].encode();
+                (self.turn(&Role::ALL), "agreement:propose", vec![bytes])
+            }
+            Operation::ApproveAgreement { agreement } => {
+                let args = vec![text(&self.agreements[agreement].id), text(&self.agreements[agreement].hash())];
+                (self.turn(&Role::ALL), "agreement:approve", args)
+            }
+            Operation::Suspend { device, good } => {
+                (operator, "registry:suspend", vec![text(thing(device)), halt(good)])
+            }
+            Operation::Retire { device, good } => (operator, "registry:retire", vec![text(thing(device)), halt(good)]),
+            Operation::Reinstate { device } => (operator, "registry:reinstate", vec![text(thing(device))]),
+            Operation::Exchange { old, new } => {
+                let exchange = Exchange {
+                    old: thing(old).clone(),
+                    new: thing(new).clone(),
+                    day: "2026-03-05".parse().unwrap(),
+                    at: 1_772_700_000_000,
+                    last_good: Some(2),
+                    first: 0,
+                };
+                (operator, "registry:exchange", vec![exchange.encode()])
+            }
+            Operation::Close { agreement, days } => {
+                let id: &AgreementId = &self.agreements[agreement].id;
+                let last = (1..days).fold(first_day(), |day, _| day.next().unwrap());
+                (operator, "billing:close", vec![text(id), text(&first_day()), text(&last)])
+            }
+            Operation::Query { which, device, agreement } => self.query(which, device, agreement),
+            Operation::Garbage { which } => {
+                let (function, args): (_, Vec<Vec<u8>>) = match which {
+                    0 => ("", vec![]),
+                    1 => ("registry:nothing", vec![vec![0; 10]]),
+                    2 => ("data:publish", vec![vec![0xff; 10]]),
+                    3 => ("data:publish", vec![]),
+                    4 => ("registry:device", vec![b"not/a name".to_vec()]),
+                    _ => ("agreement:propose", vec![vec![0xa0]]),
+                };
+                (operator, function, args)
+            }
+        }
+    }
+
+    fn query(&mut self, which: usize, device: usize, agreement: usize) -> (Who, &'static str, Vec<Vec<u8>>) {
+        let text = |value: &dyn ToString| value.to_string().into_bytes();
+        let thing = text(self.devices[device].thing());
+        let point = text(&self.devices[device].entry.metering_point);
+        let shard = text(&self.devices[device].entry.shard);
+        let id = text(&self.agreements[agreement].id);
+        let hash = text(&self.agreements[agreement].hash());
+        let (from, to) = (text(&first_day()), text(&"2026-03-09"));
+        let (function, args) = match which {
+            0 => ("registry:roles", vec![]),
+            1 => ("registry:device", vec![thing]),
+            2 => ("registry:devices", vec![shard, vec![]]),
+            3 => ("registry:history", vec![b"device".to_vec(), thing]),
+            4 => ("registry:history", vec![b"point".to_vec(), point]),
+            5 => ("agreement:get", vec![id]),
+            6 => ("agreement:get", vec![id, hash]),
+            7 => ("agreement:list", vec![id]),
+            8 => ("data:day", vec![thing, from]),
+            9 => ("data:chain", vec![thing]),
+            10 => ("data:summaries", vec![id, from, to]),
+            _ => match self.votes % 2 {
+                0 => ("billing:statements", vec![id]),
+                _ => {
+                    let path = Path { siblings: vec![] }.encode();
+                    ("audit:verify_inclusion", vec![thing, from, b"nonsense".to_vec(), path])
+                }
+            },
+        };
+        let Who(role, _) = self.turn(&Role::ALL);
+        (Who(role, OuRole::Client), function, args)
+    }
+}
