@@ -6,16 +6,16 @@
 mod support;
 
 use std::hint::black_box;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use criterion::Criterion;
 use vitro_cloud::admission;
 use vitro_cloud::rule_event::RuleEvent;
-use vitro_proof::confidential::{self, NoKeys};
+use vitro_proof::confidential::{self, DataKeys, NoKeys};
 use vitro_proof::crypto::AwsLcKey;
 use vitro_proof::{DeviceId, Kind, SensorTable, Signer, summary};
 
-use support::{NOON, Raw, body, envelope, in_turns, is_test, micros, signer, table};
+use support::{NOON, Raw, body, data_keys, encrypted, envelope, in_turns, is_test, micros, signer, table};
 
 const DEVICE: &str = "bench-1";
 
@@ -26,11 +26,11 @@ struct Whole {
 }
 
 impl Whole {
-    fn take_in(&self, body: &str) {
+    fn take_in(&self, body: &str, keys: &dyn DataKeys) {
         let event = RuleEvent::parse(body.to_owned()).expect("a rule event");
         let envelope = admission::open(&event.envelope, Kind::Telemetry).expect("an envelope");
         let leaf = admission::verify(&envelope, &self.key).expect("a good signature");
-        let pack = confidential::pack(&envelope, &NoKeys);
+        let pack = confidential::pack(&envelope, keys);
         let (time, faults) = summary::inspect(pack.as_deref(), &self.thing, &self.table);
         assert!(time.is_some() && faults.is_empty());
         black_box(leaf);
@@ -46,10 +46,15 @@ fn main() {
         table: table(),
         key: AwsLcKey::new(&signer(DEVICE).public_key()).expect("a key"),
     };
-    let take_in_all = || bodies.iter().for_each(|body| whole.take_in(black_box(body)));
+    let take_in_all = || bodies.iter().for_each(|body| whole.take_in(black_box(body), &NoKeys));
+    let ciphertexts: Vec<Vec<u8>> = (0..25).map(|number| encrypted(DEVICE, number, NOON)).collect();
+    let secret: Vec<String> = ciphertexts.iter().map(|bytes| body(DEVICE, bytes, NOON)).collect();
+    let keys = data_keys();
+    let take_in_secret = || secret.iter().for_each(|body| whole.take_in(black_box(body), &keys));
     let mut criterion = Criterion::default().configure_from_args();
     criterion.bench_function("raw verification of 25 messages", |b| b.iter(|| raw.verify()));
     criterion.bench_function("25 whole messages", |b| b.iter(take_in_all));
+    criterion.bench_function("25 whole encrypted messages", |b| b.iter(take_in_secret));
     criterion.final_summary();
     if is_test() {
         return;
@@ -76,13 +81,19 @@ fn main() {
         micros(form) / 25.0,
         micros(records.saturating_sub(form)) / 25.0
     );
-    let (verification, message) = in_turns(400, || start.elapsed(), || raw.verify(), take_in_all);
-    println!(
-        "an envelope of {} bytes in an event of {}: raw verification {:.1} us, whole message {:.1} us, ratio {:.3}",
-        envelopes[0].len(),
-        bodies[0].len(),
-        micros(verification) / 25.0,
-        micros(message) / 25.0,
-        message.as_secs_f64() / verification.as_secs_f64()
-    );
+    let compare = |what: &str, envelope: &[u8], event: &str, (verification, message): (Duration, Duration)| {
+        println!(
+            "{what} of {} bytes in an event of {}: raw verification {:.1} us, whole message {:.1} us, ratio {:.3}",
+            envelope.len(),
+            event.len(),
+            micros(verification) / 25.0,
+            micros(message) / 25.0,
+            message.as_secs_f64() / verification.as_secs_f64()
+        );
+    };
+    let clear = in_turns(400, || start.elapsed(), || raw.verify(), take_in_all);
+    compare("an envelope", &envelopes[0], &bodies[0], clear);
+    let raw_secret = Raw::new(DEVICE, &ciphertexts);
+    let hidden = in_turns(400, || start.elapsed(), || raw_secret.verify(), take_in_secret);
+    compare("an encrypted envelope", &ciphertexts[0], &secret[0], hidden);
 }

@@ -9,13 +9,16 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ParsedPublicKey};
+use vitro_cloud::data_keys::{self, KeyRing, KeyState, KnownKeys, StoredKey};
 use vitro_cloud::rule_event::NewRuleEvent;
+use vitro_proof::confidential::{self, Bound, Inside, OneTime, PureDataKey, Recipient};
 use vitro_proof::crypto::SoftwareSigner;
 use vitro_proof::envelope::seal;
 use vitro_proof::senml::{Reading, write_pack};
 use vitro_proof::{
     ContentType, Decimal, DeviceId, Envelope, Header, Kind, SensorTable, Signer, UnixMillis, crypto::sha256,
 };
+use zeroize::Zeroizing;
 
 /// 2026-11-20T12:00:00Z
 pub const NOON: i64 = 1_795_176_000_000;
@@ -34,8 +37,8 @@ pub fn table() -> SensorTable {
     serde_json::from_str(&format!(r#"{{"version":1,"sensors":[{}]}}"#, sensors.join(","))).expect("a sensor table")
 }
 
-/// A signed envelope of ten records.
-pub fn envelope(name: &str, number: u64, time: i64) -> Vec<u8> {
+/// A pack of ten records.
+fn pack(name: &str, number: u64, time: i64) -> Vec<u8> {
     let thing: DeviceId = name.parse().expect("a device id");
     let readings: Vec<Reading> = (0..RECORDS)
         .map(|i| Reading {
@@ -44,8 +47,44 @@ pub fn envelope(name: &str, number: u64, time: i64) -> Vec<u8> {
             value: Some(Decimal::new(30_903 + i64::try_from(number % 1000).unwrap_or(0) * 7, -4)),
         })
         .collect();
-    let header = Header { kind: Kind::Telemetry, content: ContentType::Senml, kid: name.into(), number };
-    seal(&header, &write_pack(&thing, UnixMillis(time), &readings), &signer(name)).expect("a signature")
+    write_pack(&thing, UnixMillis(time), &readings)
+}
+
+fn signed(name: &str, number: u64, content: ContentType, payload: &[u8]) -> Vec<u8> {
+    let header = Header { kind: Kind::Telemetry, content, kid: name.into(), number };
+    seal(&header, payload, &signer(name)).expect("a signature")
+}
+
+/// A signed envelope of ten records.
+pub fn envelope(name: &str, number: u64, time: i64) -> Vec<u8> {
+    signed(name, number, ContentType::Senml, &pack(name, number, time))
+}
+
+/// The name of the data-proxy key that [`encrypted`] encrypts for.
+pub const DATA_KEY: &str = "bench-key";
+
+fn scalar(name: &str) -> Zeroizing<[u8; 32]> {
+    Zeroizing::new(sha256(&[name.as_bytes()]).0)
+}
+
+/// The same, encrypted for the data-proxy key.
+pub fn encrypted(name: &str, number: u64, time: i64) -> Vec<u8> {
+    let thing: DeviceId = name.parse().expect("a device id");
+    let public = PureDataKey::from_scalar(&scalar(DATA_KEY)).expect("a key").public_key();
+    let recipient = Recipient::new(DATA_KEY.parse().expect("a key id"), public).expect("a point of the curve");
+    let mut nonce = [0; 12];
+    nonce[..8].copy_from_slice(&number.to_be_bytes());
+    let once = OneTime::new(&scalar(&format!("{name} {number}")), nonce).expect("a key");
+    let bound = Bound { thing: &thing, number };
+    let payload = confidential::seal(Inside::Pack, &bound, &pack(name, number, time), &recipient, once);
+    signed(name, number, ContentType::Encrypted, &payload.expect("ciphertext"))
+}
+
+/// The data-proxy key as ingest has it, from the text of its secret.
+pub fn data_keys() -> KnownKeys {
+    let key = StoredKey { id: DATA_KEY.parse().expect("a key id"), state: KeyState::Current, scalar: scalar(DATA_KEY) };
+    let text = KeyRing { keys: vec![key] }.write().expect("a secret");
+    data_keys::fixed(&text).expect("keys")
 }
 
 /// The rule event of an envelope.
