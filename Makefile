@@ -25,7 +25,7 @@ help: ## show this list
 # ---------------------------------------------------------------- tools
 
 .PHONY: setup
-setup: .venv/stack/.installed .venv/sam/.installed softhsm ## install the pinned Python tools below .venv/
+setup: .venv/stack/.installed .venv/sam/.installed softhsm fabric-client ## install the pinned tools
 
 # A token for the tests of keys by PKCS#11. Who is not root on Debian installs it by hand, or goes without these tests.
 .PHONY: softhsm
@@ -34,6 +34,16 @@ softhsm:
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		apt-get update --quiet=2 && DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --no-install-recommends softhsm2; \
 	else echo "softhsm2 is not installed: the tests of keys by PKCS#11 will say that they did not run" >&2; fi
+
+# Fabric's own client, which the ledger is tested with. Who has no Node.js goes without this test.
+NODE_MODULES := tests/fabric_client/node_modules
+.PHONY: fabric-client
+fabric-client: $(if $(shell command -v npm),$(NODE_MODULES)/.package-lock.json)
+	@command -v npm >/dev/null || echo "Node.js is not installed: the test with Fabric's own client will say that it did not run" >&2
+
+$(NODE_MODULES)/.package-lock.json: tests/fabric_client/package-lock.json
+	npm ci --prefix tests/fabric_client --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
 
 .venv/%/.installed: tools/stack/requirements-%.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \

@@ -6,6 +6,7 @@ use prost::Message;
 use tokio::time::sleep;
 
 use crate::block::{Block, ProcessedTransaction};
+use crate::channel::ChannelConfig;
 use crate::commit::{Committed, Outcome};
 use crate::endorse::{self, refusal, speaks_for_contract};
 use crate::environment::{Environment, SystemEnvironment};
@@ -23,6 +24,8 @@ use crate::transaction::Endorsed;
 
 /// The system chaincode that answers for the chain.
 const QSCC: &str = "qscc";
+/// The one that answers for its configuration.
+const CSCC: &str = "cscc";
 
 /// A client of one channel and one chaincode. Connections are made at the first use, shared by all calls, and made again when
 /// they break.
@@ -242,6 +245,17 @@ impl Ledger {
         let block: common::Block = self.ask_qscc("GetBlockByTxID", &args).await?;
         let number = block.header.map(|header| header.number).unwrap_or_default();
         Ok(ProcessedTransaction::read(number, code, &transaction_envelope.unwrap_or_default()))
+    }
+
+    /// What the channel is configured to, BatchSize and BatchTimeout among it, from its newest configuration block.
+    ///
+    /// # Errors
+    /// As [`Ledger::query`]; [`LedgerError::Protocol`] if the block is not what Fabric's look like.
+    pub async fn channel_config(&self) -> Result<ChannelConfig, LedgerError> {
+        let answer = self.evaluate(CSCC, "GetConfigBlock", &[self.channel.clone().into_bytes()]).await?;
+        let fault = |detail: String| LedgerError::Protocol { node: CSCC.to_owned(), detail };
+        let block = common::Block::decode(&answer[..]).map_err(|error| fault(error.to_string()))?;
+        ChannelConfig::read(&block).map_err(fault)
     }
 
     async fn ask_qscc<M: Message + Default>(&self, function: &str, args: &[Vec<u8>]) -> Result<M, LedgerError> {

@@ -17,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 pub mod block;
+pub mod channel;
 mod client;
 mod commit;
 mod der;
@@ -33,6 +34,7 @@ pub mod signature;
 mod transaction;
 
 pub use block::{Block, BlockTransaction, ProcessedTransaction};
+pub use channel::{BatchLimits, ChannelConfig};
 pub use client::{ChainInfo, Ledger};
 pub use commit::{Committed, Outcome};
 pub use environment::{Environment, SystemEnvironment};

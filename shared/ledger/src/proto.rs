@@ -4,6 +4,7 @@
 //! them is written by hand here, from the field numbers published in `hyperledger/fabric-protos`; nothing needs `protoc`. Each
 //! message names the file it comes from.
 
+pub mod configuration;
 pub mod events;
 pub mod info;
 pub mod orderer;

@@ -11,10 +11,11 @@ use vitro_ledger::proto::common::{
     Block, BlockData, BlockHeader, BlockMetadata, ChannelHeader, Envelope, Header, HeaderType, LastConfig, Metadata,
     MetadataSignature, OrdererBlockMetadata, Payload, SignatureHeader,
 };
+use vitro_ledger::proto::configuration::{Config, ConfigEnvelope, ConfigGroup};
 use vitro_ledger::proto::info::BlockchainInfo;
 use vitro_ledger::proto::rwset::Version;
 use vitro_ledger::proto::transaction::ProcessedTransaction;
-use vitro_ledger::{Identity, TxValidationCode};
+use vitro_ledger::{Identity, TxValidationCode, channel};
 
 use crate::error::DevledgerError;
 use crate::members::Members;
@@ -30,6 +31,8 @@ type Place = (u64, usize);
 struct Derived {
     state: State,
     places: HashMap<String, Place>,
+    /// The newest configuration block's number and what it says; nothing before block 0.
+    config: Option<(u64, Config)>,
 }
 
 /// The chain of one channel, as all four peers and the orderer of this process share it.
@@ -44,7 +47,8 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// Opens the chain of a data directory; an empty one gets its first block, which names the organizations' CAs.
+    /// Opens the chain of a data directory. If its newest configuration is another than this one, as at the very start, a configuration
+    /// block is appended.
     ///
     /// # Errors
     /// [`DevledgerError::File`], [`DevledgerError::Damaged`], [`DevledgerError::Signing`].
@@ -54,7 +58,7 @@ impl Chain {
         chaincode: &str,
         members: Arc<Members>,
         orderer: Identity,
-        configuration: Vec<u8>,
+        configuration: ConfigGroup,
     ) -> Result<Self, DevledgerError> {
         let mut derived = Derived::default();
         let store = Store::open(folder, |block| derived.replay(block))?;
@@ -68,8 +72,10 @@ impl Chain {
             derived: RwLock::new(derived),
             height,
         };
-        if chain.height() == 0 {
-            chain.begin(configuration)?;
+        let in_force = chain.derived().config.as_ref().map(|(_, config)| config.clone());
+        if in_force.as_ref().and_then(|config| config.channel_group.as_ref()) != Some(&configuration) {
+            let sequence = in_force.map_or(0, |config| config.sequence + 1);
+            chain.configure(Config { sequence, channel_group: Some(configuration) })?;
         }
         Ok(chain)
     }
@@ -148,6 +154,15 @@ impl Chain {
         }))
     }
 
+    /// The newest configuration block.
+    ///
+    /// # Errors
+    /// [`DevledgerError::File`], [`DevledgerError::Damaged`].
+    pub fn config_block(&self) -> Result<Option<Block>, DevledgerError> {
+        let number = self.derived().config.as_ref().map(|(number, _)| *number);
+        number.map_or(Ok(None), |number| self.block(number))
+    }
+
     /// How far the chain is.
     ///
     /// # Errors
@@ -176,10 +191,9 @@ impl Chain {
             let is_known = |tx_id: &str| derived.places.contains_key(tx_id);
             rules.judge(number, &envelopes, &derived.state, is_known)
         };
-        let previous = store.read(number.wrapping_sub(1))?.and_then(|block| block.header);
-        let previous_hash = previous.map(|header| header_hash(&header).to_vec()).unwrap_or_default();
         let codes: Vec<_> = verdicts.iter().map(|verdict| verdict.code).collect();
-        let block = self.seal(number, previous_hash, envelopes, &codes)?;
+        let last_config = self.derived().config.as_ref().map(|(number, _)| *number).unwrap_or_default();
+        let block = self.seal(number, previous_hash(&store)?, last_config, envelopes, &codes)?;
         store.append(&block)?;
         let mut derived = self.derived.write().unwrap_or_else(PoisonError::into_inner);
         for (index, verdict) in verdicts.into_iter().enumerate() {
@@ -194,8 +208,8 @@ impl Chain {
         Ok(())
     }
 
-    /// Writes block 0.
-    fn begin(&self, configuration: Vec<u8>) -> Result<(), DevledgerError> {
+    /// Appends a configuration block.
+    fn configure(&self, config: Config) -> Result<(), DevledgerError> {
         let creator = self.orderer.creator().to_vec();
         let channel_header = ChannelHeader {
             r#type: HeaderType::Config as i32,
@@ -207,12 +221,17 @@ impl Chain {
             channel_header: channel_header.encode_to_vec(),
             signature_header: signature_header.encode_to_vec(),
         };
-        let payload = Payload { header: Some(header), data: configuration }.encode_to_vec();
+        let data = ConfigEnvelope { config: Some(config.clone()), last_update: None }.encode_to_vec();
+        let payload = Payload { header: Some(header), data }.encode_to_vec();
         let signature = self.sign(&payload)?;
         let envelope = Envelope { payload, signature }.encode_to_vec();
-        let block = self.seal(0, Vec::new(), vec![envelope], &[TxValidationCode::Valid])?;
-        self.store().append(&block)?;
-        self.height.send_replace(1);
+        let mut store = self.store();
+        let number = store.height();
+        let block = self.seal(number, previous_hash(&store)?, number, vec![envelope], &[TxValidationCode::Valid])?;
+        store.append(&block)?;
+        self.derived.write().unwrap_or_else(PoisonError::into_inner).config = Some((number, config));
+        drop(store);
+        self.height.send_replace(number + 1);
         Ok(())
     }
 
@@ -221,12 +240,13 @@ impl Chain {
         &self,
         number: u64,
         previous_hash: Vec<u8>,
+        last_config: u64,
         data: Vec<Vec<u8>>,
         codes: &[TxValidationCode],
     ) -> Result<Block, DevledgerError> {
         let header = BlockHeader { number, previous_hash, data_hash: data_hash(&data).to_vec() };
-        let value = OrdererBlockMetadata { last_config: Some(LastConfig { index: 0 }), consenter_metadata: Vec::new() }
-            .encode_to_vec();
+        let last_config = Some(LastConfig { index: last_config });
+        let value = OrdererBlockMetadata { last_config, consenter_metadata: Vec::new() }.encode_to_vec();
         // The number takes the place of a nonce: it is used once, and the block's bytes follow from its contents.
         let creator = self.orderer.creator().to_vec();
         let nonce = number.to_be_bytes().to_vec();
@@ -254,6 +274,12 @@ impl Chain {
     }
 }
 
+/// The hash of a chain's newest block; empty before the first.
+fn previous_hash(store: &Store) -> Result<Vec<u8>, DevledgerError> {
+    let previous = store.read(store.height().wrapping_sub(1))?.and_then(|block| block.header);
+    Ok(previous.map(|header| header_hash(&header).to_vec()).unwrap_or_default())
+}
+
 impl Derived {
     /// The first transaction of an id is the one that counts.
     fn note(&mut self, tx_id: String, place: Place) {
@@ -267,15 +293,22 @@ impl Derived {
         let number = block.header.as_ref().map(|header| header.number).unwrap_or_default();
         let data = block.data.as_ref().map(|data| &data.data[..]).unwrap_or_default();
         let codes = codes(block);
+        let damaged = |detail: String| DevledgerError::Damaged { offset: 0, detail };
+        match channel::config_of(block) {
+            Ok(envelope) => {
+                self.config = Some((number, envelope.config.unwrap_or_default()));
+                return Ok(());
+            }
+            Err(why) if number == 0 => return Err(damaged(format!("block 0: {why}"))),
+            Err(_) => {}
+        }
         for (index, envelope) in data.iter().enumerate() {
             self.note(read_id(envelope), (number, index));
-            if number == 0 || codes.get(index) != Some(&TxValidationCode::Valid) {
+            if codes.get(index) != Some(&TxValidationCode::Valid) {
                 continue;
             }
-            let writes = read_writes(envelope).map_err(|error| DevledgerError::Damaged {
-                offset: 0,
-                detail: format!("block {number}, transaction {index}: {error}"),
-            })?;
+            let writes = read_writes(envelope)
+                .map_err(|error| damaged(format!("block {number}, transaction {index}: {error}")))?;
             self.state.apply(&writes, Version { block_num: number, tx_num: index as u64 });
         }
         Ok(())

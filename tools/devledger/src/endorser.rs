@@ -18,7 +18,7 @@ use vitro_ledger::proto::prost_types::Timestamp;
 use crate::chain::Chain;
 use crate::chaincode::{Answer, CallContext, Chaincode, Refusal, Simulation};
 use crate::members::Member;
-use crate::qscc;
+use crate::{cscc, qscc};
 
 /// One organization's peer. All peers of this process share the committed state; each signs with its own key.
 pub(crate) struct Endorser {
@@ -112,6 +112,8 @@ impl Endorser {
         let args = proposal.args.get(1..).unwrap_or_default();
         let (answer, results) = if proposal.chaincode == qscc::NAME {
             (qscc::answer(&self.chain, &function, args), Vec::new())
+        } else if proposal.chaincode == cscc::NAME {
+            (cscc::answer(&self.chain, &function, args), Vec::new())
         } else if proposal.chaincode == self.chain.chaincode() {
             self.simulate(proposal, &function, args)
         } else {

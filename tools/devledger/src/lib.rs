@@ -2,8 +2,9 @@
 //!
 //! It is a stand-in for a network, for development and tests; what real Fabric does is the reference. Real are the wire formats, TLS,
 //! certificates, signatures, the endorsement policy, MVCC and phantom checks, the cutting of blocks, their hashes and signatures, the
-//! verdicts and a store that survives a kill. Not real: one process holds all keys and one copy of the state, block 0 is no channel
-//! configuration, there is no consensus, no gossip, no discovery, no lifecycle, no private data and no rich query.
+//! verdicts and a store that survives a kill. Not real: one process holds all keys and one copy of the state, the channel's
+//! configuration has no policies and is changed by a start with other options alone, there is no consensus, no gossip, no discovery, no
+//! lifecycle, no private data and no rich query.
 //!
 //! [`start`] does all of it; the contract comes in as a [`Chaincode`].
 #![forbid(unsafe_code)]
@@ -11,9 +12,11 @@
 mod chain;
 mod chaincode;
 mod contract;
+mod cscc;
 mod deliver;
 mod endorser;
 mod error;
+mod genesis;
 mod material;
 mod members;
 mod options;
@@ -34,5 +37,5 @@ pub use error::DevledgerError;
 pub use members::{Member, Members, NotMember, Role};
 pub use options::{BatchLimits, Options};
 pub use organizations::{Organization, PARTIES};
-pub use profiles::Addresses;
+pub use profiles::{Addresses, connection_profile};
 pub use server::{Running, start};

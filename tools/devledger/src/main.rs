@@ -1,13 +1,14 @@
 //! `vitro-devledger`: starts the ledger with Vitro's contract and serves until it is told to stop.
 #![forbid(unsafe_code)]
 
+use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
-use vitro_devledger::{DevledgerError, Options, VitroContract, start};
+use vitro_devledger::{DevledgerError, Options, VitroContract, connection_profile, start};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -23,6 +24,10 @@ async fn main() -> ExitCode {
 }
 
 async fn run(options: Options) -> Result<(), DevledgerError> {
+    if let Some(organization) = &options.print_connection_profile {
+        let profile = connection_profile(&options.data_dir, organization)?;
+        return std::io::stdout().write_all(profile.as_bytes()).map_err(|e| DevledgerError::Server(e.to_string()));
+    }
     let signals = |kind| signal(kind).map_err(|error| DevledgerError::Server(error.to_string()));
     let mut terminate = signals(SignalKind::terminate())?;
     let mut interrupt = signals(SignalKind::interrupt())?;

@@ -38,6 +38,10 @@ pub struct Options {
     /// The ready file; by default DIR/ready.json
     #[arg(long, value_name = "FILE")]
     pub ready_file: Option<PathBuf>,
+    /// Print the connection profile of an organization (operator, rc, dv, sp) for Fabric's own clients, and end; the ledger has been
+    /// started on DIR before
+    #[arg(long, value_name = "ORGANIZATION")]
+    pub print_connection_profile: Option<String>,
 }
 
 impl Options {
@@ -53,6 +57,7 @@ impl Options {
             channel: "mychannel".to_owned(),
             chaincode: "vitro".to_owned(),
             ready_file: None,
+            print_connection_profile: None,
         }
     }
 

@@ -1,13 +1,14 @@
-//! Connection profiles: what a client of each organization needs, in the form that `vitro-ledger` reads.
+//! Connection profiles: what a client of each organization needs, in the form that `vitro-ledger` reads, and in the form that Fabric's
+//! own clients read (the "common connection profile").
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use vitro_ledger::{ConnectionProfile, EndorserGroup, Endorsers, IdentityProfile, NodeEndpoint, SecretPem};
 
 use crate::error::DevledgerError;
 use crate::material::{Material, Pair, write};
-use crate::organizations::{ORDERER, PARTIES};
+use crate::organizations::{ORDERER, Organization, PARTIES};
 
 /// Where every node listens.
 #[derive(Clone, Debug)]
@@ -18,20 +19,68 @@ pub struct Addresses {
     pub peers: [SocketAddr; 4],
 }
 
+/// Where the connection profile for Fabric's own clients is.
+fn common_path(data_dir: &Path, organization: &str) -> PathBuf {
+    data_dir.join("profiles").join(format!("{organization}.connection.json"))
+}
+
+/// The connection profile of an organization for Fabric's own clients, as the ledger wrote it when it last started.
+///
+/// # Errors
+/// [`DevledgerError::File`] if the ledger was never started on this directory, or there is no such organization.
+pub fn connection_profile(data_dir: &Path, organization: &str) -> Result<String, DevledgerError> {
+    let path = common_path(data_dir, organization);
+    std::fs::read_to_string(&path).map_err(DevledgerError::file(path))
+}
+
+/// The network as Fabric's own clients want it told: the common connection profile of fabric-network 1.4 to 2.2, with a channel, so that
+/// it serves where there is no discovery.
+fn common(
+    organization: &Organization,
+    channel: &str,
+    peers: &[NodeEndpoint],
+    orderers: &[NodeEndpoint],
+) -> serde_json::Value {
+    let node = |node: &NodeEndpoint| {
+        let address = node.address.replacen("https://", "grpcs://", 1);
+        (node.name.clone(), serde_json::json!({ "url": address, "tlsCACerts": { "pem": node.tls_ca_pem } }))
+    };
+    let nodes = |of: &[NodeEndpoint]| of.iter().map(node).collect::<serde_json::Map<_, _>>();
+    let parts = serde_json::json!({
+        "endorsingPeer": true, "chaincodeQuery": true, "ledgerQuery": true, "eventSource": true,
+    });
+    let organizations = PARTIES
+        .iter()
+        .zip(peers)
+        .map(|(party, peer)| (party.name.to_owned(), serde_json::json!({ "mspid": party.msp, "peers": [peer.name] })));
+    serde_json::json!({
+        "name": "vitro-devledger",
+        "version": "1.0.0",
+        "client": { "organization": organization.name },
+        "channels": { channel: {
+            "orderers": orderers.iter().map(|orderer| &orderer.name).collect::<Vec<_>>(),
+            "peers": peers.iter().map(|peer| (peer.name.clone(), parts.clone())).collect::<serde_json::Map<_, _>>(),
+        } },
+        "organizations": organizations.collect::<serde_json::Map<_, _>>(),
+        "orderers": nodes(orderers),
+        "peers": nodes(peers),
+    })
+}
+
 /// Writes `profiles/<organization>.json` with the organization's admin and `profiles/<organization>-user.json` with its user, readable
-/// by the owner alone.
+/// by the owner alone, and `profiles/<organization>.connection.json` for Fabric's own clients, which holds no key.
 ///
 /// # Errors
 /// [`DevledgerError::File`].
 pub(crate) fn write_all(
-    folder: &Path,
+    root: &Path,
     channel: &str,
     chaincode: &str,
     addresses: &Addresses,
     orderer: &Material,
     parties: &[Material],
 ) -> Result<(), DevledgerError> {
-    let folder = folder.join("profiles");
+    let folder = root.join("profiles");
     std::fs::create_dir_all(&folder).map_err(DevledgerError::file(&folder))?;
     let node = |name: String, material: &Material, address: SocketAddr| NodeEndpoint {
         name,
@@ -68,6 +117,8 @@ pub(crate) fn write_all(
                 .map_err(|error| DevledgerError::Certificates(error.to_string()))?;
             write(&folder.join(format!("{}{suffix}.json", party.name)), &text, 0o600)?;
         }
+        let text = format!("{:#}\n", common(party, channel, &peers, &orderers));
+        write(&common_path(root, party.name), text.as_bytes(), 0o644)?;
     }
     Ok(())
 }

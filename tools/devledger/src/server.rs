@@ -16,6 +16,7 @@ use crate::chain::Chain;
 use crate::chaincode::Chaincode;
 use crate::endorser::Endorser;
 use crate::error::DevledgerError;
+use crate::genesis::channel_group;
 use crate::material::{Material, write};
 use crate::members::Members;
 use crate::options::Options;
@@ -58,9 +59,7 @@ pub async fn start(options: &Options, chaincode: Arc<dyn Chaincode>) -> Result<R
     let parties = PARTIES.into_iter().map(load).collect::<Result<Vec<_>, _>>()?;
     let all = parties.iter().chain([&order]);
     let members = Arc::new(Members::new(all.map(|one| (one.msp, one.ca.as_str())))?);
-    let authorities: serde_json::Map<String, serde_json::Value> =
-        parties.iter().chain([&order]).map(|one| (one.msp.to_owned(), one.ca.clone().into())).collect();
-    let configuration = serde_json::Value::from(authorities).to_string().into_bytes();
+    let configuration = channel_group(&order, &parties, &options.batch());
     let chain = Arc::new(Chain::open(
         &folder,
         &options.channel,

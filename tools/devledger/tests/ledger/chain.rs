@@ -123,3 +123,34 @@ async fn what_is_forged_or_garbage_gets_its_code_and_changes_nothing() {
     assert!(matches!(error, LedgerError::Refused { status: 404, .. }));
     assert_eq!(ledger.outcome(&committed.tx_id).await.unwrap().unwrap().block_number, 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_channels_configuration_is_in_blocks_of_its_own() {
+    let network = Network::start().await;
+    let ledger = network.client();
+    let first = ledger.channel_config().await.unwrap();
+    assert_eq!((first.block, first.sequence), (0, 0));
+    assert_eq!(first.organizations, ["DvMSP", "OperatorMSP", "RcMSP", "SpMSP"]);
+    assert_eq!((&first.orderers[..], first.batch_timeout.as_str()), (&["OrdererMSP".to_owned()][..], "100ms"));
+    let size = first.batch_size;
+    assert_eq!((size.max_message_count, size.preferred_max_bytes, size.absolute_max_bytes), (500, 2 << 20, 10 << 20));
+    ledger.submit("put", &args(["a", "1"])).await.unwrap();
+    // The same again is no new configuration; another one is appended, and what was committed stays.
+    let mut network = network.restart(|_| ()).await;
+    assert_eq!(network.client().channel_config().await.unwrap(), first);
+    network.options.batch_timeout_ms = 30;
+    let network = network.restart(|_| ()).await;
+    let ledger = network.client();
+    let second = ledger.channel_config().await.unwrap();
+    assert_eq!((second.block, second.sequence, second.batch_timeout.as_str()), (2, 1, "30ms"));
+    let block = ledger.block(2).await.unwrap();
+    let kinds: Vec<_> =
+        block.transactions.iter().map(|transaction| (transaction.kind.as_str(), transaction.code)).collect();
+    assert_eq!((kinds, block.data_hash_matches), (vec![("CONFIG", TxValidationCode::Valid)], true));
+    assert_eq!(block.previous_hash, ledger.block(1).await.unwrap().hash);
+    assert_eq!(ledger.query("get", &args(["a"])).await.unwrap(), b"1");
+    assert_eq!(ledger.submit("put", &args(["a", "2"])).await.unwrap().block_number, 3);
+    let network = network.restart(|_| ()).await;
+    assert_eq!(network.client().channel_config().await.unwrap(), second);
+    assert_eq!(network.client().query("get", &args(["a"])).await.unwrap(), b"2");
+}

@@ -279,19 +279,29 @@ pub async fn run(args: LedgerArgs, global: &Global, out: &mut dyn Write) -> Resu
     }
 }
 
-/// How far the chain is, and the roles.
+/// How far the chain is, what the channel is configured to, and the roles.
 #[derive(Serialize)]
 struct Status {
     chain: vitro_ledger::ChainInfo,
+    channel: vitro_ledger::ChannelConfig,
     roles: vitro_contract::RolesStatus,
 }
 
 async fn status(client: &Client<Ledger>, screen: &mut Screen<'_>) -> Result<(), CliError> {
     let chain = client.channel().chain_info().await.map_err(vitro_client::ClientError::from)?;
-    let status = Status { chain, roles: client.roles().await? };
+    let channel = client.channel().channel_config().await.map_err(vitro_client::ClientError::from)?;
+    let status = Status { chain, channel, roles: client.roles().await? };
     screen.show(&status, |out, status| {
         output::line(out, &format!("blocks    {}", status.chain.height))?;
         output::line(out, &format!("newest    {}", status.chain.current_block_hash))?;
+        let size = &status.channel.batch_size;
+        output::line(
+            out,
+            &format!(
+                "a block   is cut after {}, {} transactions or {} bytes; no transaction above {} bytes",
+                status.channel.batch_timeout, size.max_message_count, size.preferred_max_bytes, size.absolute_max_bytes
+            ),
+        )?;
         print::roles(out, &status.roles)
     })
 }
