@@ -35,7 +35,7 @@ pub(crate) fn of<'v>(file: &'v Value, set: &str) -> &'v Vec<Value> {
 
 fn envelopes() -> Vec<Input> {
     use bodies::envelope::{HEADER, ITEM, KEY, SEQUENCE, SIGNATURE, WHOLE};
-    let seal = |number| envelope::seal(&telemetry(number), &many(number), &signer("dev-1")).unwrap();
+    let seal = |number| envelope::seal(&telemetry(number), &many(number, 60), &signer("dev-1")).unwrap();
     let one = seal(7);
     let parsed = Envelope::parse(&one).unwrap();
     let structure = parsed.sig_structure();
@@ -107,11 +107,11 @@ fn kinds() -> Vec<u8> {
     array(&records)
 }
 
-/// Every minute of an hour of three sensors, as a device that was offline sends it.
-fn many(hour: u64) -> Vec<u8> {
+/// Every minute from an hour on, of three sensors, as a device that was offline sends it.
+fn many(hour: u64, minutes: i64) -> Vec<u8> {
     let hour = i64::try_from(hour).unwrap();
     let mut records = vec![map(&[(int(-2), tstr("dev-1/")), (int(-3), int(bodies::pack::FROM + 3600 * hour))])];
-    for minute in 0..60 {
+    for minute in 0..minutes {
         let at = (int(6), int(minute * 60));
         let record = |name: &str, unit: &str, value| {
             map(&[(int(0), tstr(name)), (int(1), tstr(unit)), (int(2), value), at.clone()])
@@ -141,11 +141,12 @@ fn faulty(second: i64) -> Vec<u8> {
 
 fn packs() -> Vec<Input> {
     use bodies::pack::{FIRST_DAY, LATER_DAY, PACK};
-    let day: Vec<Vec<u8>> = vec![kinds(), many(1), faulty(4000), many(2), many(2), vec![], many(12), faulty(90_000)];
+    let day: Vec<Vec<u8>> =
+        vec![kinds(), many(1, 20), faulty(4000), many(2, 5), many(2, 5), vec![], many(12, 3), faulty(90_000)];
     let day: Vec<&[u8]> = day.iter().map(Vec::as_slice).collect();
     vec![
         input("pack", "kinds", PACK, &kinds()),
-        input("pack", "many", PACK, &many(3)),
+        input("pack", "many", PACK, &many(3, 85)),
         input("pack", "first day", FIRST_DAY, &joined(&day)),
         input("pack", "later day", LATER_DAY, &joined(&day)),
     ]
@@ -155,7 +156,7 @@ fn packs() -> Vec<Input> {
 /// missing values and flagged ones.
 fn chain() -> Vec<(BlockMessage, OpenedBlock)> {
     let mut links: Vec<(BlockMessage, OpenedBlock)> = Vec::new();
-    let all = [kinds(), faulty(4000), many(5)];
+    let all = [kinds(), faulty(4000), many(5, 60)];
     let later = |packs: &[Vec<u8>]| packs.to_vec();
     for (day, packs, interim) in
         [(0, later(&all), false), (1, vec![], false), (2, vec![], true), (2, later(&all[1..2]), false)]
