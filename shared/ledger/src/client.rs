@@ -105,9 +105,21 @@ impl Ledger {
     /// # Errors
     /// Any [`LedgerError`]; [`LedgerError::OutcomeUnknown`] is the one after which the call may or may not have had its effect.
     pub async fn submit(&self, function: &str, args: &[Vec<u8>]) -> Result<Committed, LedgerError> {
+        self.submit_by(&self.plan, &self.chaincode, function, args).await
+    }
+
+    /// The same of any chaincode, endorsed by another plan.
+    pub(crate) async fn submit_by(
+        &self,
+        plan: &Endorsers,
+        chaincode: &str,
+        function: &str,
+        args: &[Vec<u8>],
+    ) -> Result<Committed, LedgerError> {
+        let call = Call { channel: &self.channel, chaincode, function, args };
         let mut attempt = 1;
         loop {
-            let error = match self.submit_once(function, args).await {
+            let error = match self.submit_once(plan, &call).await {
                 Ok(committed) => return Ok(committed),
                 Err(error) => error,
             };
@@ -125,12 +137,11 @@ impl Ledger {
         }
     }
 
-    async fn submit_once(&self, function: &str, args: &[Vec<u8>]) -> Result<Committed, LedgerError> {
-        let proposal = self.propose(self.creator(), function, args)?;
+    async fn submit_once(&self, plan: &Endorsers, call: &Call<'_>) -> Result<Committed, LedgerError> {
+        let proposal = Proposal::new(call, self.creator(), &self.nonce()?, self.environment.now());
         let signature = self.identity.sign(&proposal.bytes)?;
         let signed = proposal.with_signature(signature);
-        let transaction = self
-            .endorse(&proposal.tx_id, &signed)
+        let transaction = endorse::endorse(&self.peers, plan, &self.limits, &proposal.tx_id, &signed)
             .await?
             .transaction()
             .map_err(|error| LedgerError::Protocol { node: "this client".to_owned(), detail: error.to_string() })?;
@@ -164,7 +175,12 @@ impl Ledger {
         self.evaluate(&self.chaincode, function, args).await
     }
 
-    async fn evaluate(&self, chaincode: &str, function: &str, args: &[Vec<u8>]) -> Result<Vec<u8>, LedgerError> {
+    pub(crate) async fn evaluate(
+        &self,
+        chaincode: &str,
+        function: &str,
+        args: &[Vec<u8>],
+    ) -> Result<Vec<u8>, LedgerError> {
         let call = Call { channel: &self.channel, chaincode, function, args };
         let proposal = Proposal::new(&call, self.creator(), &self.nonce()?, self.environment.now());
         let signed = proposal.with_signature(self.identity.sign(&proposal.bytes)?);
@@ -264,6 +280,26 @@ impl Ledger {
         let answer = self.evaluate(QSCC, function, &all).await?;
         M::decode(&answer[..])
             .map_err(|error| LedgerError::Protocol { node: QSCC.to_owned(), detail: format!("{function}: {error}") })
+    }
+
+    pub(crate) fn peers(&self) -> &[Node] {
+        &self.peers
+    }
+
+    pub(crate) fn plan(&self) -> &Endorsers {
+        &self.plan
+    }
+
+    /// The MSP id of the identity's organization.
+    #[must_use]
+    pub fn msp(&self) -> &str {
+        &self.msp
+    }
+
+    /// The chaincode's name.
+    #[must_use]
+    pub fn chaincode(&self) -> &str {
+        &self.chaincode
     }
 
     /// Peers in the order in which they are asked: rested before failed, own organization before others.

@@ -7,6 +7,7 @@
 pub mod configuration;
 pub mod events;
 pub mod info;
+pub mod lifecycle;
 pub mod orderer;
 pub mod rwset;
 pub mod transaction;

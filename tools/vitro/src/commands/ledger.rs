@@ -2,6 +2,8 @@
 //! sends one to AWS, the operator's.
 
 mod agreement_file;
+mod events;
+mod lifecycle;
 mod print;
 mod registry;
 
@@ -50,6 +52,11 @@ pub enum LedgerCommand {
         /// Its id
         id: String,
     },
+    /// Show what the contract told, block by block, a line each
+    Events(EventsArgs),
+    /// Bring the chaincode onto the channel: install, approve, commit
+    #[command(subcommand)]
+    Lifecycle(lifecycle::LifecycleCommand),
     /// Submit this party's word on who plays which role; in force when all four said the same (admin)
     ConfigureRoles(RolesArgs),
     /// Register devices on the ledger as the AWS registry has them (operator)
@@ -157,6 +164,23 @@ pub struct PeriodArgs {
     pub to: LocalDay,
 }
 
+/// Arguments of `ledger events`.
+#[derive(Debug, Args)]
+pub struct EventsArgs {
+    /// The first block
+    #[arg(long, value_name = "BLOCK", default_value_t = 0)]
+    pub from: u64,
+    /// The last block; default: the newest
+    #[arg(long, value_name = "BLOCK")]
+    pub to: Option<u64>,
+    /// Only events of this name
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Wait for further blocks until stopped
+    #[arg(long)]
+    pub follow: bool,
+}
+
 /// A transaction's answer as it is printed in JSON.
 #[derive(Serialize)]
 struct Done<T> {
@@ -230,6 +254,8 @@ pub async fn run(args: LedgerArgs, global: &Global, out: &mut dyn Write) -> Resu
             let found = client.channel().transaction(&id).await.map_err(vitro_client::ClientError::from)?;
             screen.show(&found, |out, found| print::transaction(out, found))
         }
+        LedgerCommand::Events(args) => events::run(&args, &client, &mut screen).await,
+        LedgerCommand::Lifecycle(command) => lifecycle::run(command, &client, &mut screen).await,
         LedgerCommand::ConfigureRoles(roles) => {
             let roles = Roles { operator: roles.operator, rc: roles.rc, dv: roles.dv, sp: roles.sp };
             let published = client.configure(&roles).await?;
