@@ -79,6 +79,21 @@ deploy: package ## build for AWS and `sam deploy` there (CUSTOMER=acme STAGE=pro
 	.venv/sam/bin/sam deploy --stack-name vitro-$(CUSTOMER)-$(STAGE) \
 		--parameter-overrides Customer=$(CUSTOMER) Stage=$(STAGE) Architecture=$(ARCH)
 
+# The program for a peer: linked statically (against this machine's libc.a), so that it runs in any Linux image. What the build's folders are
+# called stays out of it: the same sources, toolchain and libc give the same bytes.
+CHAINCODE_TARGET := $(shell uname -m)-unknown-linux-gnu
+CHAINCODE_VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+# Where peers reach the chaincode when it runs as a service.
+CHAINCODE_ADDRESS ?= vitro-chaincode:7052
+
+.PHONY: chaincode
+chaincode: ## build the chaincode and its packages into target/packages (CHAINCODE_ADDRESS=host:port as a service)
+	RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=$(CURDIR)=/vitro \
+		--remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=/cargo" CARGO_INCREMENTAL=0 \
+		$(CARGO) build --locked --package vitro-chaincode --profile chaincode --target $(CHAINCODE_TARGET)
+	$(PYTHON) tools/chaincode_package.py --version $(CHAINCODE_VERSION) --address $(CHAINCODE_ADDRESS) \
+		--program target/$(CHAINCODE_TARGET)/chaincode/vitro-chaincode --out target/packages $(CHAINCODE_TLS)
+
 # ---------------------------------------------------------------- local stack
 
 .PHONY: up
@@ -125,6 +140,13 @@ lint-template: .venv/sam/.installed
 test: setup build ## every test: Rust, the template, the local stack end to end
 	$(CARGO) test --workspace --locked
 	.venv/stack/bin/pytest
+
+.PHONY: test-fabric
+test-fabric: chaincode ## the chaincode on a real Fabric network (FABRIC_BIN=folder of peer, orderer, ...; FABRIC_CONFIG=folder of core.yaml)
+	@test -n "$(FABRIC_BIN)" -a -n "$(FABRIC_CONFIG)" || { echo "FABRIC_BIN and FABRIC_CONFIG are needed: tests/fabric/README.md" >&2; exit 1; }
+	FABRIC_BIN="$(FABRIC_BIN)" FABRIC_CONFIG="$(FABRIC_CONFIG)" \
+		VITRO_CHAINCODE="$(CURDIR)/target/$(CHAINCODE_TARGET)/chaincode/vitro-chaincode" \
+		$(CARGO) test --locked --package vitro-chaincode --test fabric -- --ignored --nocapture
 
 .PHONY: bench
 bench: ## the Criterion benchmarks

@@ -54,8 +54,9 @@ async fn connect(settings: &PeerSettings) -> Result<Channel, ChaincodeError> {
     let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).map_err(|_| wrong())?;
     let tls = settings.tls.as_ref().map(tls::client).transpose()?;
     let tls = tls.map(|config| TlsConnector::from(Arc::new(config)));
-    // Encrypted or not is the connector's business; the scheme only names it.
+    // Encrypting is the connector's business: tonic may know no TLS, or another one. What requests say of it is true.
     let scheme = if tls.is_some() { "https" } else { "http" };
+    let origin = format!("{scheme}://{address}").parse().map_err(|_| wrong())?;
     let target = address.clone();
     let connector = service_fn(move |_| {
         let (target, name, tls) = (target.clone(), name.clone(), tls.clone());
@@ -69,8 +70,9 @@ async fn connect(settings: &PeerSettings) -> Result<Channel, ChaincodeError> {
             Ok::<_, std::io::Error>(TokioIo::new(io))
         }
     });
-    Endpoint::from_shared(format!("{scheme}://{address}"))
+    Endpoint::from_shared(format!("http://{address}"))
         .map_err(|_| wrong())?
+        .origin(origin)
         .connect_timeout(CONNECT)
         .http2_keep_alive_interval(SILENCE)
         .keep_alive_timeout(SILENCE / 2)
@@ -83,7 +85,10 @@ async fn connect(settings: &PeerSettings) -> Result<Channel, ChaincodeError> {
             let mut detail = error.to_string();
             let mut source = std::error::Error::source(&error);
             while let Some(inner) = source {
-                detail = format!("{detail}: {inner}");
+                let inner_text = inner.to_string();
+                if !detail.ends_with(&inner_text) {
+                    detail = format!("{detail}: {inner_text}");
+                }
                 source = inner.source();
             }
             fault(detail)

@@ -75,7 +75,7 @@ async fn composite_keys_are_refused_before_the_peer_hears_of_them() {
         let answer = peer.call(&caller, function, &args).await;
         assert_eq!(answer.response.status, 500);
         assert!(answer.response.message.starts_with("state: "), "{}", answer.response.message);
-        assert_eq!(answer.set, crate::native::ReadWriteSet::default());
+        assert_eq!(answer.set, crate::support::native::ReadWriteSet::default());
     }
 }
 

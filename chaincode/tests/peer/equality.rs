@@ -9,7 +9,7 @@ use vitro_chaincode::VitroChaincode;
 use vitro_contract::{OuRole, Role};
 
 use crate::fake::{Caller, FakePeer};
-use crate::native;
+use crate::support::native;
 use crate::support::sequences::{Call, Step, Who, World, steps};
 use crate::ways::Service;
 

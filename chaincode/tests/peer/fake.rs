@@ -20,7 +20,7 @@ use tonic::Streaming;
 use vitro_contract::{Context, Creator, OuRole};
 use vitro_proof::Hash;
 
-use crate::native::{Committed, ReadWriteSet, range};
+use crate::support::native::{Committed, ReadWriteSet, range};
 
 /// The channel.
 const CHANNEL: &str = "mychannel";
@@ -150,7 +150,7 @@ impl FakePeer {
 
     /// Puts a key there, without a transaction.
     pub(crate) fn plant(&self, key: &str, value: &[u8]) {
-        lock(&self.shared).committed.insert(key.to_owned(), (0, value.to_vec()));
+        lock(&self.shared).committed.insert(key.to_owned(), ((0, 0), value.to_vec()));
     }
 
     /// From now on nobody who asks for `key` gets an answer; the returned receiver hears of the first who does.
@@ -197,7 +197,7 @@ impl FakePeer {
     pub(crate) fn commit(&self, set: &ReadWriteSet) {
         let mut shared = lock(&self.shared);
         shared.commits += 1;
-        let version = shared.commits;
+        let version = (shared.commits, 0);
         for (key, value) in &set.writes {
             shared.committed.insert(key.clone(), (version, value.clone()));
         }

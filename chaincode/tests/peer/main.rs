@@ -4,7 +4,6 @@
 mod behaviour;
 mod equality;
 mod fake;
-mod native;
 mod pipe;
 #[path = "../support/mod.rs"]
 mod support;

@@ -61,7 +61,7 @@ impl Service {
                 Ok::<_, std::io::Error>(TokioIo::new(connector.connect(name, stream).await?))
             }
         });
-        let channel = Endpoint::from_static("https://localhost").connect_with_connector(connector).await?;
+        let channel = Endpoint::from_static("http://localhost").connect_with_connector(connector).await?;
         Ok(connected(channel).await)
     }
 }

@@ -45,6 +45,12 @@ pub struct SignedTransaction {
 }
 
 impl Endorsed {
+    /// What the organizations signed, equal to the byte: a `ProposalResponsePayload`, with the read-write set.
+    #[must_use]
+    pub fn result(&self) -> &[u8] {
+        &self.result
+    }
+
     /// Assembles the transaction; its author is the proposal's.
     ///
     /// # Errors

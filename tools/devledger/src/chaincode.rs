@@ -93,13 +93,15 @@ impl<'a> Simulation<'a> {
     /// The committed entries from `start` (inclusive) to `end` (exclusive); empty means no bound.
     pub fn range(&mut self, start: &str, end: &str) -> Vec<(String, Vec<u8>)> {
         let found: Vec<_> = self.state.range(start, end).collect();
-        let kv_reads =
+        let kv_reads: Vec<_> =
             found.iter().map(|(key, entry)| KvRead { key: (*key).clone(), version: Some(entry.version) }).collect();
+        // Of a range that held nothing, a peer notes nothing: not even an empty list.
+        let reads_info = (!kv_reads.is_empty()).then_some(ReadsInfo::RawReads(QueryReads { kv_reads }));
         self.ranges.push(RangeQueryInfo {
             start_key: start.to_owned(),
             end_key: end.to_owned(),
             itr_exhausted: true,
-            reads_info: Some(ReadsInfo::RawReads(QueryReads { kv_reads })),
+            reads_info,
         });
         found.into_iter().map(|(key, entry)| (key.clone(), entry.value.clone())).collect()
     }

@@ -195,11 +195,14 @@ fn conflicts(state: &State, pending: &Pending, rwset: &KvRwSet) -> Result<(), Co
         return Err(Code::MvccReadConflict);
     }
     for range in &rwset.range_queries_info {
-        // Our peers never summarise a range by hashes, so nobody endorsed such a one.
-        let RangeQueryInfo { start_key, end_key, reads_info: Some(ReadsInfo::RawReads(seen)), .. } = range else {
-            return Err(Code::BadRwset);
+        let RangeQueryInfo { start_key, end_key, reads_info, .. } = range;
+        let seen = match reads_info {
+            Some(ReadsInfo::RawReads(seen)) => &seen.kv_reads[..],
+            None => &[],
+            // Our peers never summarise a range by hashes, so nobody endorsed such a one.
+            Some(_) => return Err(Code::BadRwset),
         };
-        if !state.range_is_current(pending, start_key, end_key, &seen.kv_reads) {
+        if !state.range_is_current(pending, start_key, end_key, seen) {
             return Err(Code::PhantomReadConflict);
         }
     }

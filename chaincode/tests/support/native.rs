@@ -4,16 +4,19 @@ use std::collections::BTreeMap;
 
 use vitro_contract::{Context, ContractError, Response, State, StateError, invoke};
 
+/// Where a key was written: the block, and the transaction in it.
+pub(crate) type Version = (u64, u64);
+
 /// Committed keys: the version that wrote each, and its value.
-pub(crate) type Committed = BTreeMap<String, (u64, Vec<u8>)>;
+pub(crate) type Committed = BTreeMap<String, (Version, Vec<u8>)>;
 
 /// A range that was read: its bounds, and the keys it held with their versions.
-pub(crate) type RangeRead = (String, String, Vec<(String, u64)>);
+pub(crate) type RangeRead = (String, String, Vec<(String, Version)>);
 
 /// What a call read and wrote.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ReadWriteSet {
-    pub(crate) reads: BTreeMap<String, Option<u64>>,
+    pub(crate) reads: BTreeMap<String, Option<Version>>,
     pub(crate) ranges: Vec<RangeRead>,
     pub(crate) writes: Vec<(String, Vec<u8>)>,
 }
@@ -23,7 +26,7 @@ pub(crate) fn range<'a>(
     committed: &'a Committed,
     start: &str,
     end: &str,
-) -> impl Iterator<Item = (&'a String, &'a (u64, Vec<u8>))> {
+) -> impl Iterator<Item = (&'a String, &'a (Version, Vec<u8>))> {
     let (start, end) = (start.to_owned(), end.to_owned());
     committed.range(start..).take_while(move |(key, _)| end.is_empty() || **key < end)
 }
