@@ -5,9 +5,11 @@ mod alive;
 mod amendments;
 mod billing;
 mod chains;
+mod docs;
 mod history;
 mod publishing;
 mod registry;
+mod sequences;
 mod status;
 
 use vitro_proof::{Account, Decimal, LocalDay};
