@@ -2,6 +2,8 @@
 //! sends one to AWS, the operator's.
 
 mod agreement_file;
+mod audit;
+mod deeds;
 mod events;
 mod lifecycle;
 mod print;
@@ -20,6 +22,7 @@ use vitro_proof::{DeviceId, Hash, LocalDay};
 use crate::cli::Global;
 use crate::error::CliError;
 use crate::files;
+use crate::instant::parse_instant;
 use crate::output;
 use crate::session::Session;
 
@@ -83,14 +86,45 @@ pub enum LedgerCommand {
         /// The agreement
         file: PathBuf,
     },
-    /// Approve an agreement that was proposed (admin)
+    /// Propose other terms for an agreement, from their first day on: a billing period begins there (admin)
+    Amend {
+        /// The whole new terms, written as the agreement was
+        file: PathBuf,
+    },
+    /// Propose the end of an agreement (admin)
+    Terminate {
+        /// Its id
+        id: AgreementId,
+        /// Last local day on which it holds, YYYY-MM-DD: a billing period ends there
+        #[arg(long)]
+        last: LocalDay,
+    },
+    /// What a draft would have billed over past days, both included, if it had held then
+    Simulate {
+        /// The draft, in TOML or JSON
+        #[arg(required_unless_present = "proposal", conflicts_with = "proposal")]
+        file: Option<PathBuf>,
+        /// Id of an agreement instead, of which something was proposed
+        #[arg(long, value_name = "ID", requires = "hash")]
+        proposal: Option<AgreementId>,
+        /// Hash of what was proposed
+        #[arg(long, requires = "proposal")]
+        hash: Option<Hash>,
+        /// First local day, YYYY-MM-DD
+        #[arg(long)]
+        from: LocalDay,
+        /// Last local day, YYYY-MM-DD
+        #[arg(long)]
+        to: LocalDay,
+    },
+    /// Approve what was proposed: an agreement, an amendment or a termination (admin)
     Approve {
         /// Its id
         id: AgreementId,
-        /// Hash of what is approved; needed if several were proposed under the id
+        /// Hash of what is approved; needed if several proposals of the id are open
         #[arg(long)]
         hash: Option<Hash>,
-        /// File with the agreement as this party understands it: approve only if it is the same
+        /// File with the terms as this party understands them: approve only if they are the same
         #[arg(long, value_name = "FILE", conflicts_with = "hash")]
         file: Option<PathBuf>,
     },
@@ -107,6 +141,33 @@ pub enum LedgerCommand {
         thing: DeviceId,
         /// Local day of the site, YYYY-MM-DD
         day: LocalDay,
+    },
+    /// Show all that became of a device's days: accounts, corrections, the statements that cite them
+    History {
+        /// Thing name
+        thing: DeviceId,
+        /// First local day, YYYY-MM-DD
+        from: LocalDay,
+        /// Last local day; left out for the first alone
+        to: Option<LocalDay>,
+    },
+    /// All that an auditor needs of a device's day (--json: with the block's bytes)
+    Audit {
+        /// Thing name
+        thing: DeviceId,
+        /// Local day of the site, YYYY-MM-DD
+        day: LocalDay,
+    },
+    /// Show a shard's signs of life, hour by hour, and of which hours nothing was said
+    Hours {
+        /// The shard
+        shard: Shard,
+        /// An instant in the first hour, RFC 3339
+        #[arg(long, value_parser = parse_instant)]
+        from: i64,
+        /// An instant in the last hour, RFC 3339
+        #[arg(long, value_parser = parse_instant)]
+        to: i64,
     },
     /// Close a period, both days included: the statement is drawn (operator)
     Close(PeriodArgs),
@@ -275,7 +336,26 @@ pub async fn run(args: LedgerArgs, global: &Global, out: &mut dyn Write) -> Resu
             let published = client.propose(&agreement_file::read(&file)?).await?;
             screen.done(published, |out, view| print::agreement(out, view))
         }
-        LedgerCommand::Approve { id, hash, file } => approve(&client, &id, hash, file, &mut screen).await,
+        LedgerCommand::Amend { file } => deeds::amend(&client, &file, &mut screen).await,
+        LedgerCommand::Terminate { id, last } => deeds::terminate(&client, &id, last, &mut screen).await,
+        LedgerCommand::Simulate { file, proposal, hash, from, to } => {
+            let simulation = match (file, proposal, hash) {
+                (Some(file), _, _) => client.simulate(&agreement_file::read(&file)?, from, to).await?,
+                (None, Some(id), Some(hash)) => client.simulate_proposal(&id, hash, from, to).await?,
+                // The command line has asked for one of the two.
+                _ => return Err(CliError::Usage("name a file, or a proposal and its hash".into())),
+            };
+            screen.show(&simulation, |out, simulation| print::simulation(out, simulation))
+        }
+        LedgerCommand::History { thing, from, to } => {
+            let days = client.day_history(&thing, from, to.unwrap_or(from)).await?;
+            screen.show(&days, |out, days| days.iter().try_for_each(|day| audit::history(out, day)))
+        }
+        LedgerCommand::Audit { thing, day } => {
+            screen.show(&client.audit_day(&thing, day).await?, |out, day| audit::day(out, day))
+        }
+        LedgerCommand::Hours { shard, from, to } => audit::hours(&client, &shard, from, to, &mut screen).await,
+        LedgerCommand::Approve { id, hash, file } => deeds::approve(&client, &id, hash, file, &mut screen).await,
         LedgerCommand::Agreement { id } => {
             let views = client.agreements(id.as_ref()).await?;
             if let (true, Some(id)) = (views.is_empty(), &id) {
@@ -330,35 +410,6 @@ async fn status(client: &Client<Ledger>, screen: &mut Screen<'_>) -> Result<(), 
         )?;
         print::roles(out, &status.roles)
     })
-}
-
-/// Approves the one proposal of an id, the one with the hash, or the one that the party's own file describes.
-async fn approve(
-    client: &Client<Ledger>,
-    id: &AgreementId,
-    hash: Option<Hash>,
-    file: Option<PathBuf>,
-    screen: &mut Screen<'_>,
-) -> Result<(), CliError> {
-    let wanted = match file {
-        Some(file) => Some(agreement_file::read(&file)?.hash()),
-        None => hash,
-    };
-    let mut proposals = client.agreements(Some(id)).await?;
-    proposals.retain(|view| wanted.is_none_or(|hash| view.hash == hash));
-    let hash = match (proposals.as_slice(), wanted) {
-        ([one], _) => one.hash,
-        ([], None) => return Err(CliError::NotFound(format!("nothing was proposed under {id}"))),
-        ([], Some(hash)) => {
-            return Err(CliError::Refused(format!("no proposal under {id} has the hash {hash}; nothing was approved")));
-        }
-        (several, _) => {
-            let hashes: Vec<String> = several.iter().map(|view| view.hash.to_string()).collect();
-            return Err(CliError::Usage(format!("several were proposed; name one by --hash: {}", hashes.join(", "))));
-        }
-    };
-    let published = client.approve(id, hash).await?;
-    screen.done(published, |out, view| print::agreement(out, view))
 }
 
 /// Stores a profile with its key in the operator's secret. A party's own profile is refused by its role, where the ledger knows it.

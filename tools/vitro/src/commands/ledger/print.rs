@@ -3,7 +3,8 @@
 use std::io::Write;
 
 use vitro_contract::{
-    AgreementView, DayView, DeviceView, RolesStatus, StatementHead, StatementView, SummaryRow, Tariff,
+    AgreementView, DayView, DeedKind, DeviceView, RolesStatus, Simulation, StatementHead, StatementView, SummaryRow,
+    Tariff,
 };
 use vitro_ledger::{Block, ProcessedTransaction};
 use vitro_proof::summary::Figures;
@@ -12,14 +13,14 @@ use crate::error::CliError;
 use crate::instant::show_seconds;
 use crate::output::{line, table};
 
-type Shown = Result<(), CliError>;
+pub(super) type Shown = Result<(), CliError>;
 
-fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
+pub(super) fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
     let all: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
     if all.is_empty() { "-".into() } else { all.join(", ") }
 }
 
-fn short(hash: &impl ToString) -> String {
+pub(super) fn short(hash: &impl ToString) -> String {
     hash.to_string().chars().take(16).collect()
 }
 
@@ -99,10 +100,22 @@ pub(super) fn agreement(out: &mut dyn Write, view: &AgreementView) -> Shown {
     let agreement = &view.agreement;
     let Tariff::PerUnit(tariff) = &agreement.tariff;
     let points = agreement.points.as_ref().map_or_else(|| "all of the shard".into(), list);
-    let until = agreement.term.to.map_or_else(|| "open".to_owned(), |to| to.to_string());
+    let show_end = |to: Option<vitro_proof::LocalDay>| to.map_or_else(|| "open".to_owned(), |to| to.to_string());
+    let until = show_end(agreement.term.to);
+    let state = if view.active { "active" } else { "not active" };
+    if view.kind != DeedKind::Agreement {
+        let replaces = view.replaces.map_or_else(|| "-".into(), |hash| hash.to_string());
+        line(out, &format!("{:<12} of {replaces}", view.kind))?;
+    }
+    if let Some(last) = view.last {
+        line(out, &format!("ends         with {last}"))?;
+    }
+    if let Some(held) = &view.holds {
+        line(out, &format!("holds        {} to {}", held.from, show_end(held.to)))?;
+    }
     let payees = agreement.payees.iter().map(|payee| format!("{} {}", payee.role, payee.share));
     for (name, value) in [
-        ("agreement", format!("{} ({})", agreement.id, if view.active { "active" } else { "not active" })),
+        ("agreement", format!("{} ({state})", agreement.id)),
         ("hash", view.hash.to_string()),
         ("covers", format!("{}: {points}", agreement.shard)),
         ("price", format!("{} {} per {} of {}", tariff.price, agreement.currency.code, tariff.unit, tariff.sensor)),
@@ -113,6 +126,30 @@ pub(super) fn agreement(out: &mut dyn Write, view: &AgreementView) -> Shown {
         line(out, &format!("{name:<12} {value}"))?;
     }
     Ok(())
+}
+
+/// What a draft would have billed.
+pub(super) fn simulation(out: &mut dyn Write, simulation: &Simulation) -> Shown {
+    let currency = &simulation.currency;
+    let rows: Vec<Vec<String>> = simulation
+        .periods
+        .iter()
+        .map(|period| {
+            let shares = period.shares.iter().map(|share| format!("{} {}", share.role, currency.show(share.amount)));
+            vec![
+                period.from.to_string(),
+                period.to.to_string(),
+                period.quantity.to_string(),
+                currency.show(period.total),
+                period.lines.to_string(),
+                period.unbilled.len().to_string(),
+                list(shares),
+            ]
+        })
+        .collect();
+    table(out, &["FROM", "TO", "QUANTITY", "TOTAL", "LINES", "UNBILLED", "SHARES"], &rows)?;
+    line(out, &format!("terms        {}", simulation.terms))?;
+    line(out, &format!("{} would have paid {}", simulation.payer, currency.show(simulation.total)))
 }
 
 /// Summaries.
