@@ -99,7 +99,7 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
     },
     "TrustRole": {
         "TrustTable.Arn": {"dynamodb:Scan", "dynamodb:UpdateItem"},
-        "IdentitiesTable.Arn": {"dynamodb:GetItem"},
+        "IdentitiesTable.Arn": {"dynamodb:BatchGetItem"},
         "IdentitiesTable.Arn/index/issuer": {"dynamodb:Query"},
         "ReadingsTable.Arn": {"dynamodb:Query"},
         "DevicesTable.Arn": {"dynamodb:GetItem", "dynamodb:UpdateItem"},

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use vitro_cloud::CloudError;
 use vitro_cloud::devices::{Cause, Device, Status};
-use vitro_cloud::identities::{CertificateHolder, CertificateIdentity};
+use vitro_cloud::identities::CertificateIdentity;
 use vitro_cloud::queue::StatusTask;
 use vitro_cloud::trust::TrustedAuthority;
 use vitro_proof::chain::{Crl, RevocationReason};
@@ -15,6 +15,10 @@ use crate::ports::Ports;
 
 /// Looks at the registry at once.
 const AT_ONCE: usize = 16;
+/// Entries of a list that are looked up in one call of the registry.
+const LOOKED_UP: usize = 100;
+/// Entries that are carried out before the next ones are looked up: an invocation that ends too early has suspended whom it found.
+const CARRIED_OUT: usize = 10_000;
 
 /// What is revoked of a device: its certificates, each by its own name or by its issuer's.
 type Revoked = BTreeMap<DeviceId, Vec<(String, Why)>>;
@@ -34,32 +38,43 @@ impl Ports {
         authorities: &[TrustedAuthority],
         now: UnixMillis,
     ) -> Result<BTreeSet<DeviceId>, CloudError> {
-        let mut revoked = Revoked::new();
-        let mut note = |holder: CertificateHolder, why| {
-            revoked.entry(holder.device).or_default().push((holder.certificate_id, why));
-        };
-        let entries: Vec<(CertificateIdentity, RevocationReason)> = list
+        let entries: BTreeMap<CertificateIdentity, RevocationReason> = list
             .revoked()
             .map(|(serial, entry)| (CertificateIdentity::new(authority.key_hash, serial.clone()), entry.reason))
             .collect();
-        for child in authorities.iter().filter(|child| entries.iter().any(|(entry, _)| *entry == child.identity)) {
+        let mut suspended = BTreeSet::new();
+        let mut revoked = Revoked::new();
+        for child in authorities.iter().filter(|child| entries.contains_key(&child.identity)) {
             for below in subtree(child, authorities) {
                 self.trust.note_revoked(below.id, now).await?;
                 for holder in self.registry.under_issuer(below.key_hash).await? {
-                    note(holder, Why::Issuer);
+                    revoked.entry(holder.device).or_default().push((holder.certificate_id, Why::Issuer));
                 }
             }
         }
-        let look = |(identity, reason): (CertificateIdentity, RevocationReason)| async move {
-            Ok::<_, CloudError>((self.registry.holder(&identity).await?, reason))
-        };
-        let mut holders = stream::iter(entries).map(look).buffer_unordered(AT_ONCE);
-        while let Some((holder, reason)) = holders.try_next().await? {
-            if let Some(holder) = holder {
-                note(holder, Why::Certificate(reason));
+        suspended.extend(self.carry_out(revoked, now).await?);
+        let identities: Vec<CertificateIdentity> = entries.keys().cloned().collect();
+        for part in identities.chunks(CARRIED_OUT) {
+            let look = |some: &'_ [CertificateIdentity]| {
+                let some = some.to_vec();
+                async move { self.registry.holders(&some).await }
+            };
+            let mut found = stream::iter(part.chunks(LOOKED_UP)).map(look).buffer_unordered(AT_ONCE);
+            let mut revoked = Revoked::new();
+            while let Some(holders) = found.try_next().await? {
+                for (identity, holder) in holders {
+                    let reason = entries.get(&identity).copied().unwrap_or(RevocationReason::Unspecified);
+                    revoked.entry(holder.device).or_default().push((holder.certificate_id, Why::Certificate(reason)));
+                }
             }
+            drop(found);
+            suspended.extend(self.carry_out(revoked, now).await?);
         }
-        drop(holders);
+        Ok(suspended)
+    }
+
+    /// Does what the revocations ask for. Gives the devices that it suspended now.
+    async fn carry_out(&self, revoked: Revoked, now: UnixMillis) -> Result<BTreeSet<DeviceId>, CloudError> {
         let suspend = |(thing, certificates): (DeviceId, Vec<(String, Why)>)| async move {
             let suspended = self.revoke(&thing, certificates, now).await?;
             Ok::<_, CloudError>(suspended.then_some(thing))

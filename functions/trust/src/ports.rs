@@ -21,11 +21,14 @@ pub trait Registry: Send + Sync {
     /// [`CloudError`].
     async fn device(&self, id: &DeviceId) -> Result<Option<Device>, CloudError>;
 
-    /// Whose certificate this is.
+    /// Whose certificates these are; those that are no registered device's are left out.
     ///
     /// # Errors
     /// [`CloudError`].
-    async fn holder(&self, identity: &CertificateIdentity) -> Result<Option<CertificateHolder>, CloudError>;
+    async fn holders(
+        &self,
+        identities: &[CertificateIdentity],
+    ) -> Result<Vec<(CertificateIdentity, CertificateHolder)>, CloudError>;
 
     /// Everybody whose certificate a key signed.
     ///
@@ -58,8 +61,11 @@ impl Registry for Identities {
         self.devices().get(id).await
     }
 
-    async fn holder(&self, identity: &CertificateIdentity) -> Result<Option<CertificateHolder>, CloudError> {
-        self.holder_of_certificate(identity).await
+    async fn holders(
+        &self,
+        identities: &[CertificateIdentity],
+    ) -> Result<Vec<(CertificateIdentity, CertificateHolder)>, CloudError> {
+        self.holders_of_certificates(identities).await
     }
 
     async fn under_issuer(&self, issuer_key: Hash) -> Result<Vec<CertificateHolder>, CloudError> {

@@ -102,8 +102,12 @@ impl Registry for World {
         DeviceSource::device(&self.devices, id).await
     }
 
-    async fn holder(&self, identity: &CertificateIdentity) -> Result<Option<CertificateHolder>, CloudError> {
-        self.around(|kept| kept.holders.iter().find(|(known, _)| known == identity).map(|(_, holder)| holder.clone()))
+    async fn holders(
+        &self,
+        identities: &[CertificateIdentity],
+    ) -> Result<Vec<(CertificateIdentity, CertificateHolder)>, CloudError> {
+        let is_asked = |(identity, _): &&(CertificateIdentity, CertificateHolder)| identities.contains(identity);
+        self.around(|kept| kept.holders.iter().filter(is_asked).cloned().collect())
     }
 
     async fn under_issuer(&self, issuer_key: Hash) -> Result<Vec<CertificateHolder>, CloudError> {
@@ -453,4 +457,20 @@ async fn who_came_back_with_another_certificate_stays() {
     site.world.kept.lock().unwrap().authorities[0].applied = None;
     assert!(site.look().await.unwrap().authorities[0].suspended.is_empty());
     assert_eq!(site.world.device("revoked").await.status, Status::Active);
+}
+
+#[tokio::test]
+async fn a_long_list_is_looked_up_in_hundreds() {
+    let site = Site::new();
+    let mut on_it: Vec<(u64, Option<RevocationReason>)> = (1000..21_000).map(|serial| (serial, None)).collect();
+    on_it.push((11, None));
+    site.device("last", &site.root, &[999_999]);
+    on_it.push((999_999, None));
+    site.publish(&site.root, site.root.list(&Said { number: 8, from: -10, to: 500, revoked: &on_it }));
+    site.publish(&site.below, site.below.list(&Said { number: 3, from: -10, to: 500, revoked: &[] }));
+    site.world.fuse.set(None);
+    let suspended = site.look().await.unwrap().authorities[0].suspended.clone();
+    assert_eq!(suspended.iter().map(DeviceId::as_str).collect::<Vec<_>>(), ["last", "revoked"]);
+    let calls = site.world.fuse.passed() / 2;
+    assert!(calls < 300, "{calls} calls for {} entries", on_it.len());
 }

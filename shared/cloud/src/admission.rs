@@ -19,9 +19,9 @@ pub enum Refusal {
     #[error("the registry has no such device")]
     UnknownDevice,
     /// The envelope or the connection is another device's than the topic says.
-    #[error("the {what} is {found:?}, the topic is another device's")]
+    #[error("the {what} is {found:?}, which is not the device's that the message claims to be from")]
     OtherDevice {
-        /// `kid` or `client id`.
+        /// `topic`, `kid` or `client id`.
         what: &'static str,
         /// What it is, cut at 80 characters.
         found: String,
@@ -103,6 +103,10 @@ pub fn open(bytes: &[u8], kind: Kind) -> Result<Envelope<'_>, Refusal> {
 pub fn identify<'d>(event: &RuleEvent, header: &Header, device: Option<&'d Device>) -> Result<&'d Device, Refusal> {
     let device = device.filter(|device| device.id.as_str() == event.thing).ok_or(Refusal::UnknownDevice)?;
     let other = |what, found: &str| Refusal::OtherDevice { what, found: found.chars().take(80).collect() };
+    // The rule's filter let it in by its third level alone.
+    if !event.is_on(&event.thing, header.kind) {
+        return Err(other("topic", &event.topic));
+    }
     if header.kid != event.thing {
         return Err(other("kid", &header.kid));
     }
@@ -188,6 +192,17 @@ mod tests {
             (Some("dev-1"), None, "other_certificate"),
         ] {
             assert_eq!(of(&event("dev-1", client, principal), "dev-1", Some(&device)), Err(reason));
+        }
+        for topic in [
+            "vitro/acme/dev-2/telemetry",
+            "vitro/acme/dev-1/block",
+            "acme/dev-1/telemetry",
+            "vitro/acme/dev-1/telemetry/x",
+            "",
+        ] {
+            let (client, principal) = (Some("dev-1"), Some("ab12"));
+            let body = NewRuleEvent { envelope: b"", thing: "dev-1", topic, client, principal, received: 0 }.to_body();
+            assert_eq!(of(&RuleEvent::parse(body).unwrap(), "dev-1", Some(&device)), Err("other_device"), "{topic}");
         }
         for (status, reason) in [(Status::Suspended, "device_suspended"), (Status::Retired, "device_retired")] {
             let halted = Device { status, ..device.clone() };

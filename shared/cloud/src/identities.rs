@@ -14,16 +14,19 @@ use std::str::FromStr;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::BuildError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
-use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, Put, TransactWriteItem, Update};
 use vitro_proof::chain::Serial;
 use vitro_proof::crypto::sha256;
 use vitro_proof::{DeviceId, Hash, PublicKey};
 
+use crate::backoff::Backoff;
 use crate::devices::{Device, Devices, Registered, Status, write_entry};
 use crate::error::CloudError;
 use crate::item::{Item, Reader, s, ss};
 
 const SERVICE: &str = "dynamodb";
+/// BatchGetItem takes so many keys.
+const BATCH: usize = 100;
 /// How often a registration is looked at again after others changed what it touches.
 const ROUNDS: u32 = 3;
 
@@ -152,6 +155,42 @@ impl Identities {
         identity: &CertificateIdentity,
     ) -> Result<Option<CertificateHolder>, CloudError> {
         self.identity(&identity.name()).await?.as_ref().map(read_holder).transpose()
+    }
+
+    /// Whose certificates these are, a hundred a call; those that are no registered device's are left out.
+    ///
+    /// # Errors
+    /// As [`Identities::holder_of_key`].
+    pub async fn holders_of_certificates(
+        &self,
+        identities: &[CertificateIdentity],
+    ) -> Result<Vec<(CertificateIdentity, CertificateHolder)>, CloudError> {
+        let mut found = Vec::new();
+        for chunk in identities.chunks(BATCH) {
+            let mut keys: Vec<Item> =
+                chunk.iter().map(|identity| Item::from([("identity".to_owned(), s(identity.name()))])).collect();
+            let mut backoff = Backoff::new();
+            while !keys.is_empty() {
+                let asked = KeysAndAttributes::builder()
+                    .set_keys(Some(keys))
+                    .consistent_read(true)
+                    .build()
+                    .map_err(|error| CloudError::damaged("a request for identities", error))?;
+                let asked = self.client.batch_get_item().request_items(&self.identities_table, asked).send().await;
+                let mut answer = asked.map_err(|error| CloudError::service(SERVICE, "BatchGetItem", error))?;
+                let items = answer.responses.as_mut().and_then(|tables| tables.remove(&self.identities_table));
+                for item in items.unwrap_or_default() {
+                    let identity = Reader::new("a certificate's identity", &item).parsed("identity")?;
+                    found.push((identity, read_holder(&item)?));
+                }
+                let rest = answer.unprocessed_keys.as_mut().and_then(|tables| tables.remove(&self.identities_table));
+                keys = rest.map(|rest| rest.keys).unwrap_or_default();
+                if !keys.is_empty() {
+                    backoff.wait(SERVICE, "BatchGetItem").await?;
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// Everybody whose certificate a key signed, in no order. Reads the index: what was written a moment ago may be missing.

@@ -9,8 +9,8 @@ use std::fmt;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
-use vitro_proof::UnixMillis;
 use vitro_proof::crypto::sha256;
+use vitro_proof::{Kind, UnixMillis};
 
 use crate::error::CloudError;
 
@@ -137,6 +137,21 @@ impl RuleEvent {
     pub fn level(&self) -> Option<TopicLevel> {
         let last = self.topic.rsplit('/').next()?;
         [TopicLevel::Telemetry, TopicLevel::Block, TopicLevel::Reply].into_iter().find(|level| level.as_str() == last)
+    }
+
+    /// Whether its topic is one of the device's own, `vitro/<customer>/<thing>/<level>`, and the level is that of the messages' kind.
+    #[must_use]
+    pub fn is_on(&self, thing: &str, kind: Kind) -> bool {
+        let level = match kind {
+            Kind::Telemetry => TopicLevel::Telemetry,
+            Kind::Block => TopicLevel::Block,
+            Kind::Reply => TopicLevel::Reply,
+            // The customer publishes those, and no device.
+            Kind::Command => return false,
+        };
+        let mut levels = self.topic.split('/');
+        let [first, _customer, third, last] = std::array::from_fn(|_| levels.next().unwrap_or_default());
+        levels.next().is_none() && first == "vitro" && third == thing && last == level.as_str()
     }
 
     /// A name for this very delivery: the same for every receipt of the same queue message, so that what is written under it is

@@ -240,8 +240,8 @@ impl TrustTable {
         Self { client, table: table.into() }
     }
 
-    /// Adds an authority. One that is there keeps what is known of its list; where its list is becomes what is said now. Says
-    /// whether it is new.
+    /// Adds an authority. One that is there keeps what is known of its list, and its address unless another is said: without one no
+    /// newer list would ever be taken. Says whether it is new.
     ///
     /// # Errors
     /// [`CloudError::Service`].
@@ -257,14 +257,14 @@ impl TrustTable {
         match put {
             Ok(_) => Ok(true),
             Err(error) if error.as_service_error().is_some_and(|e| e.is_conditional_check_failed_exception()) => {
-                let update = match &authority.crl_url {
-                    Some(url) => self
+                if let Some(url) = &authority.crl_url {
+                    let update = self
                         .update(authority.id)
                         .update_expression("SET crl_url = :url")
-                        .expression_attribute_values(":url", s(url)),
-                    None => self.update(authority.id).update_expression("REMOVE crl_url"),
-                };
-                self.send(update.condition_expression("attribute_exists(authority)")).await?;
+                        .expression_attribute_values(":url", s(url))
+                        .condition_expression("attribute_exists(authority)");
+                    self.send(update).await?;
+                }
                 Ok(false)
             }
             Err(error) => Err(CloudError::service(SERVICE, "PutItem", error)),

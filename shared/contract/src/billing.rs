@@ -24,6 +24,9 @@ pub(crate) const MAX_DAYS: usize = 366;
 /// The most lines, and the most entries of unbilled days: a statement is written and answered in one transaction, and Managed
 /// Blockchain takes 1 MB of both.
 pub const MAX_LINES: usize = 1_000;
+/// The most digits of a day's quantity before the point, and after it: with a price's twelve, an amount and a sum of amounts stay
+/// within what can be written down and read back.
+const QUANTITY_DIGITS: u64 = 40;
 /// The name of the event that closing raises.
 pub const CLOSED_EVENT: &str = "closed";
 
@@ -249,6 +252,9 @@ fn line(
     let Some(quantity) = summary.increase().filter(|_| summary.unit == *unit) else {
         return Ok(Err(Unbilled::OtherSensor));
     };
+    if !quantity.is_within(QUANTITY_DIGITS, QUANTITY_DIGITS) {
+        return Ok(Err(Unbilled::OutOfRange));
+    }
     let block = stored.reference();
     Ok(Ok(Line {
         point: point.clone(),

@@ -82,6 +82,14 @@ impl Decimal {
         (mantissa, -scale)
     }
 
+    /// Whether it has at most so many digits before the point, and after it.
+    #[must_use]
+    pub fn is_within(&self, before: u64, after: u64) -> bool {
+        let (mantissa, exponent) = self.parts();
+        let digits = BigDecimal::from(mantissa).digits();
+        digits.saturating_add_signed(exponent) <= before && exponent >= -i64::try_from(after).unwrap_or(i64::MAX)
+    }
+
     /// The number as an integer of 10^`-digits`, if it is one. Used for money: `to_scaled(2)` of 1.25 is 125.
     #[must_use]
     pub fn to_scaled(&self, digits: u32) -> Option<i128> {
@@ -280,6 +288,26 @@ mod tests {
         assert_eq!(hex_of(&Decimal::zero()), "00");
         assert_eq!(hex_of(&"18446744073709551616".parse().unwrap()), "c249010000000000000000");
         assert_eq!(hex_of(&"-18446744073709551617".parse().unwrap()), "c349010000000000000000");
+    }
+
+    #[test]
+    fn digits_are_counted_on_both_sides_of_the_point() {
+        let within = |text: &str, before, after| text.parse::<Decimal>().unwrap().is_within(before, after);
+        assert!(within("999.999", 3, 3) && !within("999.999", 2, 3) && !within("999.999", 3, 2));
+        assert!(within("0", 1, 0) && within("-12000", 5, 0) && !within("12000", 4, 0));
+        assert!(within("0.001", 0, 3) && !within("0.001", 0, 2), "nothing stands before the point");
+        assert!(!within("1e-40", 12, 12) && !within("1e13", 12, 12));
+    }
+
+    proptest! {
+        #[test]
+        fn a_product_within_bounds_is_read_back(a: i64, b: i64, down in 0i32..=40, up in 0i32..=12) {
+            let (a, b) = (Decimal::new(a, -down), Decimal::new(b, -up));
+            let product = &a * &b;
+            prop_assume!(a.is_within(40, 40) && b.is_within(12, 12));
+            let bytes = crate::cbor::encode(|e| product.encode(e));
+            prop_assert_eq!(Decimal::decode(&mut Decoder::new(&bytes)).unwrap(), product);
+        }
     }
 
     #[test]

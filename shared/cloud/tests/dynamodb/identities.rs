@@ -148,3 +148,29 @@ async fn what_others_change_meanwhile_is_looked_at_again() {
     let (result, _) = register(vec![nothing(), conflict], 1).await;
     assert!(result.unwrap_err().retryable());
 }
+
+#[tokio::test]
+async fn certificates_are_looked_up_a_hundred_a_call_and_what_was_left_over_again() {
+    let wanted: Vec<CertificateIdentity> = (1..=130).map(|number| certificate(number).identity).collect();
+    let item = |number: u8| {
+        json!({ "identity": { "S": certificate(number).identity.name() }, "device": { "S": "dev-1" },
+            "certificate_id": { "S": format!("c{number}") } })
+    };
+    let rest = json!({ "identities": { "Keys": [{ "identity": { "S": certificate(2).identity.name() } }] } });
+    let server = Server::start(vec![
+        done(json!({ "Responses": { "identities": [item(1)] }, "UnprocessedKeys": rest })),
+        done(json!({ "Responses": { "identities": [item(2)] } })),
+        done(json!({ "Responses": { "identities": [item(130)] } })),
+    ]);
+    let found =
+        Identities::new(client(&server), "devices", "identities").holders_of_certificates(&wanted).await.unwrap();
+    let ids: Vec<&str> = found.iter().map(|(_, holder)| holder.certificate_id.as_str()).collect();
+    assert_eq!(ids, ["c1", "c2", "c130"]);
+    assert!(found.iter().all(|(identity, _)| wanted.contains(identity)));
+    let asked: Vec<usize> = server
+        .requests()
+        .iter()
+        .map(|request| request["RequestItems"]["identities"]["Keys"].as_array().unwrap().len())
+        .collect();
+    assert_eq!(asked, [100, 1, 30]);
+}

@@ -10,6 +10,9 @@ use crate::model::Approval;
 use crate::money;
 use crate::wire::{Encoder, Record, Wire, Written, expect_fields, expect_key, record, wire, words};
 
+/// The most digits of a price before the point, and after it.
+const PRICE_DIGITS: u64 = 12;
+
 record! {
     /// A sensor whose summaries an agreement is about.
     pub struct Field {
@@ -213,6 +216,9 @@ impl Agreement {
         }
         if tariff.price.is_negative() {
             return bad("the price is below zero");
+        }
+        if !tariff.price.is_within(PRICE_DIGITS, PRICE_DIGITS) {
+            return bad("the price has more than twelve digits before the point or after it");
         }
         let capitals = self.currency.code.bytes().all(|b| b.is_ascii_uppercase());
         if self.currency.code.len() != 3 || !capitals {

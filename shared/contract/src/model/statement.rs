@@ -64,6 +64,8 @@ words! {
         9 "beyond_last_good" => BeyondLastGood,
         /// Its run begins before the first number of the device that counts at this metering point.
         10 "before_service" => BeforeService,
+        /// Its quantity has more digits than any meter, and the amount could not be written.
+        11 "out_of_range" => OutOfRange,
     }
 }
 

@@ -87,6 +87,13 @@ fn a_bad_agreement_says_why() {
             }),
             "below zero",
         ),
+        (
+            with(|a| {
+                let Tariff::PerUnit(per_unit) = &mut a.tariff;
+                per_unit.price = decimal("0.0000000000001");
+            }),
+            "twelve digits",
+        ),
     ];
     for (bad, why) in cases {
         let refused = ledger.submit(&admin(Role::Rc), "agreement:propose", &[bad.encode()]).unwrap_err();

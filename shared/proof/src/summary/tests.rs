@@ -110,7 +110,7 @@ fn a_packs_oldest_and_newest_times_are_told() {
     // Base time 1 767 225 600 s; three records, at +0, -600 and +60 s of it, and one whose time cannot be read.
     let payload = hex::decode(
         "84a521666465762d312f221a6955b900006474656d70016343656c0201\
-        a4006474656d70016343656c063902570201a4006474656d70016343656c06183c0201a4006474656d70016343656c06636162630201",
+        a4006474656d70016343656c063902570201a4006474656d70016343656c06183c0201a4006474656d70016343656c06c48223010201",
     )
     .unwrap();
     let (times, codes) = inspect(Ok(&payload), &thing(), &table());

@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use vitro_cloud::clock::{Clock, SystemClock};
+use vitro_cloud::trust::TrustedAuthority;
 use vitro_contract::{MeteringPoint, Shard};
 use vitro_device::config::{CommandKeys, KeyStore, SendMode};
 use vitro_device::key::{PinSource, Pkcs11Key};
@@ -231,6 +232,10 @@ struct Made<'a> {
     shard: &'a Shard,
     sensor_table: u64,
     mqtt: String,
+    /// Whether a revocation list could end it: its authority is in the trust store, with a list's address. Not told where AWS is not
+    /// asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revocable: Option<bool>,
 }
 
 /// Runs a command on devices.
@@ -345,6 +350,14 @@ async fn new(args: &NewArgs, global: &Global, now: i64, out: &mut dyn Write) -> 
         }
         _ => files.write_manifest(&site, facts, &table)?,
     }
+    let revocable = match &session {
+        Some(session) => {
+            let authorities = session.trust().authorities().await?;
+            let is_it = |known: &TrustedAuthority| known.key_hash == authority.facts().key_hash;
+            Some(authorities.iter().any(|known| is_it(known) && (known.crl_url.is_some() || known.crl.is_some())))
+        }
+        None => None,
+    };
     let Installation { customer, command_keys, data_key, endpoint } = installation;
     let keys = CustomerKeys { command: &command_keys, data: data_key.as_ref() };
     files.write_config(args, &site.zone, &customer, &table, &keys, &endpoint)?;
@@ -363,6 +376,7 @@ async fn new(args: &NewArgs, global: &Global, now: i64, out: &mut dyn Write) -> 
         shard: &site.shard,
         sensor_table: table.version(),
         mqtt: format!("{}:{}", endpoint.host, endpoint.port),
+        revocable,
     };
     if args.json {
         return output::json(out, &made);
@@ -372,5 +386,10 @@ async fn new(args: &NewArgs, global: &Global, now: i64, out: &mut dyn Write) -> 
     output::line(out, &format!("valid        {} to {}", made.not_before, made.not_after))?;
     output::line(out, &format!("serves       {} in {}, {}", made.metering_point, made.shard, made.zone))?;
     output::line(out, &format!("connects to  {}", made.mqtt))?;
+    if made.revocable == Some(false) {
+        let told =
+            "revocable    no: the trust store knows no revocation list of its authority (`vitro trust add … --crl …`)";
+        output::line(out, told)?;
+    }
     output::line(out, &format!("folder       {}", made.folder))
 }
