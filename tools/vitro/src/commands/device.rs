@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use vitro_cloud::clock::{Clock, SystemClock};
-use vitro_cloud::trust::TrustedAuthority;
+use vitro_cloud::trust::{TrustStore, TrustedAuthority};
 use vitro_contract::{MeteringPoint, Shard};
 use vitro_device::config::{CommandKeys, KeyStore, SendMode};
 use vitro_device::key::{PinSource, Pkcs11Key};
