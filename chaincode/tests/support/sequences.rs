@@ -4,10 +4,13 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use vitro_contract::testing::{TestDay, TestDevice};
 use vitro_contract::{
-    Agreement, AgreementId, DeviceApproval, Exchange, Halt, Item, OuRole, Path, Record, Role, Roles, StatusReason,
+    Agreement, AgreementId, Alive, Amendment, DeviceApproval, Exchange, Halt, Item, OuRole, Path, Record, Role, Roles,
+    StatusReason, Termination,
 };
 use vitro_proof::{DeviceId, Hash, LocalDay};
 
+/// The first hour of 2026-03-01, in UTC.
+const FIRST_HOUR: i64 = 1_772_323_200;
 /// Devices of a world.
 const DEVICES: usize = 3;
 /// Proposals of agreements of a world.
@@ -44,6 +47,9 @@ pub(crate) enum Operation {
     Approve { device: usize, wrong: bool },
     Propose { agreement: usize },
     ApproveAgreement { agreement: usize },
+    Amend { approve: bool },
+    Terminate { approve: bool },
+    Alive { hour: u8, alive: u64 },
     Suspend { device: usize, good: Option<u64> },
     Retire { device: usize, good: Option<u64> },
     Reinstate { device: usize },
@@ -87,8 +93,14 @@ fn operations() -> Vec<Operation> {
             all.push(Operation::Close { agreement, days });
         }
         for device in 0..DEVICES {
-            all.extend((0..12).map(|which| Operation::Query { which, device, agreement }));
+            all.extend((0..18).map(|which| Operation::Query { which, device, agreement }));
         }
+    }
+    for approve in [false, true, true, true, true] {
+        all.extend([Operation::Amend { approve }, Operation::Terminate { approve }]);
+    }
+    for (hour, alive) in [(0, 3), (1, 2), (1, 3), (9, 1)] {
+        all.push(Operation::Alive { hour, alive });
     }
     all.extend((0..6).map(|which| Operation::Garbage { which }));
     all
@@ -256,6 +268,38 @@ impl World {
                 let args = vec![text(&self.agreements[agreement].id), text(&self.agreements[agreement].hash())];
                 (self.turn(&Role::ALL), "agreement:approve", args)
             }
+            Operation::Amend { approve } => {
+                let Agreement { id, .. } = &self.agreements[0];
+                let id = text(id);
+                let mut terms = self.agreements[1].clone();
+                terms.term.from = "2026-03-04".parse().unwrap();
+                let amendment = Amendment { replaces: self.agreements[0].hash(), terms };
+                let hash = text(&amendment.hash());
+                let who = self.turn(&Role::ALL);
+                if approve {
+                    (who, "agreement:approve", vec![id, hash])
+                } else {
+                    (who, "agreement:amend", vec![amendment.encode()])
+                }
+            }
+            Operation::Terminate { approve } => {
+                let agreement = &self.agreements[0];
+                let last = "2026-03-06".parse().unwrap();
+                let end = Termination { agreement: agreement.id.clone(), ends: agreement.hash(), last };
+                let (id, hash) = (text(&end.agreement), text(&end.hash()));
+                let who = self.turn(&Role::ALL);
+                if approve {
+                    (who, "agreement:approve", vec![id, hash])
+                } else {
+                    (who, "agreement:terminate", vec![end.encode()])
+                }
+            }
+            Operation::Alive { hour, alive } => {
+                let shard = self.devices[0].entry.shard.clone();
+                let hour = (FIRST_HOUR + 3600 * i64::from(hour)).to_string().parse().unwrap();
+                let hour = Alive { shard, hour, root: Hash([9; 32]), alive, silent: 3 - alive };
+                (operator, "data:alive", vec![hour.encode()])
+            }
             Operation::Suspend { device, good } => {
                 (operator, "registry:suspend", vec![text(thing(device)), halt(good)])
             }
@@ -312,6 +356,12 @@ impl World {
             8 => ("data:day", vec![thing, from]),
             9 => ("data:chain", vec![thing]),
             10 => ("data:summaries", vec![id, from, to]),
+            11 => ("audit:day", vec![thing, from]),
+            12 => ("data:history", vec![thing, from, to]),
+            13 => ("data:block", vec![thing, b"1".to_vec()]),
+            14 => ("data:hours", vec![shard, text(&FIRST_HOUR), text(&(FIRST_HOUR + 5 * 3600))]),
+            15 => ("agreement:simulate", vec![id, hash, from, to]),
+            16 => ("agreement:simulate", vec![self.agreements[agreement].encode(), from, to]),
             _ => match self.votes % 2 {
                 0 => ("billing:statements", vec![id]),
                 _ => {
