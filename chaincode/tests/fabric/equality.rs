@@ -94,6 +94,8 @@ async fn world(number: usize, sequence: &[Step], members: &[Member], chaincode: 
     // Every other world begins settled.
     let mut planned = if number.is_multiple_of(2) { world.settled() } else { Vec::new() };
     planned.extend(sequence.iter().map(|step| world.call(step)));
+    // These read every active agreement, those of the other worlds, too.
+    planned.retain(|call| !["audit:day", "data:history"].contains(&call.function.as_str()));
     for mut call in planned {
         // Peers and orderers are refused by the peer before the chaincode is asked.
         if call.who.1 != OuRole::Admin {
