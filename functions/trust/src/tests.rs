@@ -283,7 +283,7 @@ impl Site {
             certificates: world(),
             outbox: Box::new(self.world.outbox.clone()),
         };
-        let mut metrics = Metrics::new(&StackName::new("acme".parse().unwrap(), "dev").unwrap());
+        let mut metrics = Metrics::new(StackName::new("acme".parse().unwrap(), "dev").unwrap());
         ports.look(UnixMillis(NOW * 1000), &mut metrics).await
     }
 }
