@@ -223,6 +223,32 @@ def test_a_device_that_nobody_expects(enrolment: Enrolment, acme: Authority, uni
     assert newcomer.row()["status"] == "active"
 
 
+def test_a_certificate_that_was_ended_is_not_revived_by_its_announcement(
+    enrolment: Enrolment, acme: Authority, unique: Callable[[str], str]
+) -> None:
+    thing, iot = unique("sun"), enrolment.installation.client("iot")
+    enrolment.expect(thing)
+    first = enrolment.newcomer(thing, acme)
+    first.admitted()
+    renewed = enrolment.newcomer(thing, acme, first.key)
+    renewed.admitted()
+    wait.until("it to be the newest", lambda: first.row()["certificate_id"] == renewed.id, SECONDS, 0.3)
+    place = f'thing = "{thing}"\ncustomer = "acme"\nzone = "Etc/UTC"\n[broker]\nhost = "localhost"\nport = 8883\n'
+    (renewed.folder / "device.toml").write_text(place)
+    (renewed.folder / "key.pem").chmod(0o600)
+    done = vitro(enrolment.installation, "device", "renew", thing, "--folder", renewed.folder, "--finish")
+    assert (done["inactive"], done["revoked"]) == ([first.id], [])
+    first.tell()
+    assert first.refused() == "certificate_withdrawn"
+    # Ended by hand.
+    iot.update_certificate(certificateId=renewed.id, newStatus="INACTIVE")
+    renewed.tell()
+    assert renewed.refused() == "certificate_withdrawn"
+    assert (first.state(), renewed.state()) == ("INACTIVE", "INACTIVE")
+    row = first.row()
+    assert (row["certificate_id"], row["certificate_ids"]) == (renewed.id, {renewed.id})
+
+
 def test_a_device_that_is_expected_with_another_key(
     enrolment: Enrolment, acme: Authority, unique: Callable[[str], str]
 ) -> None:

@@ -13,8 +13,9 @@ from cryptography import x509
 
 from e2e.support import observe
 from e2e.support.authorities import DAY, HOUR, Authority, new_key, now
-from e2e.support.enrolment import Enrolment, Newcomer
+from e2e.support.enrolment import Enrolment, Newcomer, refuses
 from e2e.support.parties import Parties
+from e2e.support.programs import vitro
 from local.device import Connection
 from stack import Installation, wait
 
@@ -107,7 +108,7 @@ def test_a_revoked_device_is_out_although_it_is_connected(
     report = enrolment.look()[issuer.id]
     assert (report["list"], report["suspended"]) == ("newer", [newcomer.thing])
     refused_on(connection, newcomer)
-    row = suspended(newcomer, "certificate_revoked")
+    row = suspended(newcomer, "key_compromised")
     assert row["last_good"] == 0
     connection.close()
     assert newcomer.connect() is None
@@ -152,6 +153,67 @@ def test_a_replaced_certificate_is_revoked_and_its_device_goes_on(
     wait.until("its reading", lambda: 1 in observe.readings(enrolment.installation, renewed.thing), SECONDS, 0.3)
 
 
+def test_another_certificate_heals_what_was_superseded_and_nothing_heals_a_compromised_key(
+    enrolment: Enrolment, root: Authority, issuer: Authority, unique: Callable[[str], str]
+) -> None:
+    installation, thing = enrolment.installation, unique("sun")
+    enrolment.expect(thing)
+    newcomer = enrolment.newcomer(thing, issuer)
+    newcomer.admitted()
+    newcomer.device.send([newcomer.device.envelope(0)])
+    wait.until("a reading", lambda: 0 in observe.readings(installation, thing), SECONDS, 0.3)
+    issuer.revoke(newcomer.certificate, x509.ReasonFlags.superseded)
+    enrolment.lists.put(issuer)
+    assert enrolment.look()[issuer.id]["suspended"] == [thing]
+    suspended(newcomer, "certificate_revoked")
+    assert "needs another certificate" in refuses(installation, "device", "reinstate", thing)
+    # A certificate that is revoked itself heals nothing; neither does the first one, announced again.
+    revoked = enrolment.newcomer(thing, issuer, newcomer.key)
+    issuer.revoke(revoked.certificate, x509.ReasonFlags.cessation_of_operation)
+    held = enrolment.newcomer(thing, issuer, newcomer.key)
+    for renewed in (revoked, held):
+        assert renewed.connect() is None
+        wait.until("it to be held", functools.partial(is_held, newcomer, renewed), SECONDS, 0.3)
+        if renewed is revoked:
+            enrolment.lists.put(issuer)
+            enrolment.look()
+            told = refuses(installation, "device", "reinstate", thing)
+            assert "(certificate_revoked)" in told
+            assert "vitro device renew" in told
+    assert newcomer.row()["status"] == "suspended"
+    back = vitro(installation, "device", "reinstate", thing)
+    assert (back["status"], back["cause"], back["disagreements"]) == ("active", None, [])
+    assert (newcomer.state(), revoked.state(), held.state()) == ("REVOKED", "REVOKED", "ACTIVE")
+    assert newcomer.connect() is None
+    assert revoked.connect() is None
+    # A new environment knows the registry as it is; one that works may know it as it was five seconds ago.
+    installation.kill("ingest")
+    held.device.send([held.device.envelope(1)])
+    wait.until("what it sends", lambda: 1 in observe.readings(installation, thing), SECONDS, 0.3)
+    # The list names the first two for ever, and takes nobody out again.
+    issuer.number += 1
+    enrolment.lists.put(issuer)
+    report = enrolment.look()[issuer.id]
+    assert (report["list"], report["suspended"], newcomer.row()["status"]) == ("newer", [], "active")
+    # Now it is said of a certificate that was replaced long ago, and so of the key.
+    issuer.revoke(newcomer.certificate, x509.ReasonFlags.key_compromise)
+    enrolment.lists.put(issuer)
+    assert enrolment.look()[issuer.id]["suspended"] == [thing]
+    suspended(held, "key_compromised")
+    another = enrolment.newcomer(thing, issuer, newcomer.key)
+    assert another.connect() is None
+    wait.until("it to be held", functools.partial(is_held, newcomer, another), SECONDS, 0.3)
+    told = refuses(installation, "device", "reinstate", thing)
+    assert "its key is compromised" in told
+    assert "vitro device exchange" in told
+    assert (another.state(), newcomer.row()["status"]) == ("INACTIVE", "suspended")
+
+
+def is_held(device: Newcomer, renewed: Newcomer) -> bool:
+    """Whether a renewed certificate is registered, and inactive because its device is suspended."""
+    return device.row()["certificate_id"] == renewed.id and renewed.state() == "INACTIVE"
+
+
 def test_what_is_no_good_list_raises_an_alarm_and_changes_nothing(
     enrolment: Enrolment, issuer: Authority, unique: Callable[[str], str]
 ) -> None:
@@ -194,4 +256,4 @@ def test_what_is_no_good_list_raises_an_alarm_and_changes_nothing(
     enrolment.lists.put(issuer)
     report = enrolment.look()[issuer.id]
     assert (report["list"], report["suspended"]) == ("newer", [thing])
-    suspended(newcomer, "certificate_revoked")
+    suspended(newcomer, "key_compromised")

@@ -89,6 +89,8 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
         "TrustTable.Arn": {"dynamodb:Scan"},
         "ParkedTable.Arn": {"dynamodb:UpdateItem"},
         "ArchiveBucket.Arn/trust/*": {"s3:GetObject"},
+        "ReadingsTable.Arn": {"dynamodb:Query"},
+        "StatusQueue.Arn": {"sqs:SendMessage"},
         "QuarantineBucket.Arn/quarantine/*": {"s3:PutObject"},
         CERTIFICATES: {
             *("iot:DescribeCertificate", "iot:UpdateCertificate", "iot:AttachPolicy", "iot:AttachThingPrincipal"),

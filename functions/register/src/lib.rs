@@ -13,12 +13,12 @@
 
 pub mod announced;
 pub mod aws;
-mod chain;
 mod decide;
 mod ledger;
 pub mod ports;
 pub mod refusal;
 mod register;
+mod revoked;
 #[cfg(test)]
 mod tests;
 

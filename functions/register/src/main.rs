@@ -13,6 +13,8 @@ use vitro_cloud::identities::Identities;
 use vitro_cloud::manifest::Manifest;
 use vitro_cloud::parked::ParkedTable;
 use vitro_cloud::quarantine::Quarantine;
+use vitro_cloud::queue::{QueueUrls, SqsOutbox};
+use vitro_cloud::readings::Readings;
 use vitro_cloud::trust::TrustTable;
 use vitro_cloud::{Clock, aws, logging};
 use vitro_register::aws::AwsIot;
@@ -44,12 +46,15 @@ async fn register() -> Result<Register<SecretLedger<SystemClock>>, Error> {
     let s3 = aws::s3(&sdk);
     let devices = env.required("VITRO_DEVICES_TABLE")?;
     let identities = Identities::new(dynamo.clone(), devices, env.required("VITRO_IDENTITIES_TABLE")?);
+    let urls = QueueUrls { status: Some(env.required("VITRO_STATUS_QUEUE_URL")?), ..QueueUrls::default() };
     let ports = Ports {
         iot: Box::new(AwsIot::new(aws_sdk_iot::Client::new(&sdk))),
         registry: Box::new(identities),
         manifest: Box::new(Manifest::new(dynamo.clone(), env.required("VITRO_MANIFEST_TABLE")?)),
         trust: Box::new(TrustTable::new(dynamo.clone(), env.required("VITRO_TRUST_TABLE")?)),
         archive: Box::new(S3Archive::new(s3.clone(), env.required("VITRO_ARCHIVE_BUCKET")?)),
+        readings: Box::new(Readings::new(dynamo.clone(), env.required("VITRO_READINGS_TABLE")?)),
+        outbox: Box::new(SqsOutbox::new(aws_sdk_sqs::Client::new(&sdk), urls)),
         keep: Box::new(AwsKeep {
             quarantine: Quarantine::new(s3, env.required("VITRO_QUARANTINE_BUCKET")?),
             parked: ParkedTable::new(dynamo, env.required("VITRO_PARKED_TABLE")?),

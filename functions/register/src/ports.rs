@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use vitro_cloud::archive::Archive;
-use vitro_cloud::devices::Device;
-use vitro_cloud::identities::{Identities, NewCertificate, Registration};
+use vitro_cloud::devices::{Cause, Device, StatusChange, StatusStore};
+use vitro_cloud::identities::{CertificateHolder, CertificateIdentity, Identities, NewCertificate, Registration};
 use vitro_cloud::manifest::{Expected, Manifest};
 use vitro_cloud::parked::{Parked, ParkedState, ParkedTable};
 use vitro_cloud::quarantine::Quarantine;
+use vitro_cloud::queue::Outbox;
+use vitro_cloud::readings::Readings;
 use vitro_cloud::rule_event::RuleEvent;
 use vitro_cloud::trust::TrustStore;
 use vitro_cloud::{Clock, CloudError};
-use vitro_proof::{DeviceId, PublicKey};
+use vitro_proof::{DeviceId, PublicKey, SequenceNumber, UnixMillis};
 
 /// Whether AWS IoT lets a certificate connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,11 +95,38 @@ pub trait Registry: Send + Sync {
     /// [`CloudError`].
     async fn holder_of_key(&self, key: &PublicKey) -> Result<Option<DeviceId>, CloudError>;
 
+    /// Whose certificate this is or was.
+    ///
+    /// # Errors
+    /// [`CloudError`].
+    async fn holder_of_certificate(
+        &self,
+        identity: &CertificateIdentity,
+    ) -> Result<Option<CertificateHolder>, CloudError>;
+
     /// Registers a device with its key and certificate, as [`Identities::register`] has it.
     ///
     /// # Errors
     /// [`CloudError`].
     async fn register(&self, device: &Device, certificate: &NewCertificate) -> Result<Registration, CloudError>;
+
+    /// Notes that a registered certificate is active.
+    ///
+    /// # Errors
+    /// [`CloudError`].
+    async fn note_admitted(&self, id: &DeviceId, certificate: &str) -> Result<(), CloudError>;
+
+    /// Suspends a device.
+    ///
+    /// # Errors
+    /// [`CloudError`].
+    async fn suspend(
+        &self,
+        id: &DeviceId,
+        at: UnixMillis,
+        last_good: Option<SequenceNumber>,
+        cause: Cause,
+    ) -> Result<StatusChange, CloudError>;
 }
 
 #[async_trait]
@@ -110,8 +139,46 @@ impl Registry for Identities {
         Self::holder_of_key(self, key).await
     }
 
+    async fn holder_of_certificate(
+        &self,
+        identity: &CertificateIdentity,
+    ) -> Result<Option<CertificateHolder>, CloudError> {
+        Self::holder_of_certificate(self, identity).await
+    }
+
     async fn register(&self, device: &Device, certificate: &NewCertificate) -> Result<Registration, CloudError> {
         Self::register(self, device, certificate).await
+    }
+
+    async fn note_admitted(&self, id: &DeviceId, certificate: &str) -> Result<(), CloudError> {
+        self.devices().note_admitted(id, certificate).await
+    }
+
+    async fn suspend(
+        &self,
+        id: &DeviceId,
+        at: UnixMillis,
+        last_good: Option<SequenceNumber>,
+        cause: Cause,
+    ) -> Result<StatusChange, CloudError> {
+        self.devices().suspend(id, at, last_good, cause).await
+    }
+}
+
+/// The time series, as far as a suspension needs it.
+#[async_trait]
+pub trait LastGood: Send + Sync {
+    /// The highest number that was received before an instant.
+    ///
+    /// # Errors
+    /// [`CloudError`].
+    async fn highest_before(&self, id: &DeviceId, at: UnixMillis) -> Result<Option<SequenceNumber>, CloudError>;
+}
+
+#[async_trait]
+impl LastGood for Readings {
+    async fn highest_before(&self, id: &DeviceId, at: UnixMillis) -> Result<Option<SequenceNumber>, CloudError> {
+        Self::highest_before(self, id, at).await
     }
 }
 
@@ -192,6 +259,10 @@ pub struct Ports {
     pub trust: Box<dyn TrustStore>,
     /// The archive, where the lists are.
     pub archive: Box<dyn Archive>,
+    /// The time series.
+    pub readings: Box<dyn LastGood>,
+    /// The queues.
+    pub outbox: Box<dyn Outbox>,
     /// Quarantine and parked rows.
     pub keep: Box<dyn Keep>,
     /// The time.

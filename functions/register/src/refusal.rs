@@ -13,6 +13,9 @@ pub enum Refusal {
     /// AWS IoT has the certificate as revoked, and that is for good.
     #[error("AWS IoT has the certificate as revoked")]
     Revoked,
+    /// It was taken in once, and ended since: by a renewal, by a revocation list, or by hand.
+    #[error("the certificate was {0}'s, and was ended")]
+    Withdrawn(DeviceId),
     /// Nobody said that such a device would come.
     #[error("the manifest does not name {0:?}")]
     NotInManifest(String),
@@ -56,6 +59,7 @@ impl Reason for Refusal {
         match self {
             Self::Chain(fault) => fault.reason(),
             Self::Revoked => "certificate_revoked",
+            Self::Withdrawn(_) => "certificate_withdrawn",
             Self::NotInManifest(_) => "not_in_manifest",
             Self::ManifestMismatch { .. } => "manifest_mismatch",
             Self::OtherThing(_) => "other_thing",

@@ -6,20 +6,21 @@ use vitro_client::{Channel, Client};
 use vitro_cloud::batch::{BatchResponse, SqsEvent, SqsRecord, each};
 use vitro_cloud::config::StackName;
 use vitro_cloud::devices::{Device, NewDevice, Status};
-use vitro_cloud::identities::{CertificateIdentity, NewCertificate};
+use vitro_cloud::identities::{CertificateIdentity, NewCertificate, Origin};
 use vitro_cloud::manifest::Expected;
 use vitro_cloud::metrics::Metrics;
+use vitro_cloud::queue::Outbox;
 use vitro_cloud::rule_event::RuleEvent;
 use vitro_cloud::trust::certificate_der;
+use vitro_cloud::verified::Chains;
 use vitro_cloud::{Clock, CloudError};
 use vitro_proof::chain::{Certificate, ChainFault, VerifiedChain};
 use vitro_proof::{DeviceId, Reason, UnixMillis};
 
 use crate::announced::Announced;
-use crate::chain::Chains;
 use crate::decide::{Facts, Plan, attributes_of, decide};
 use crate::ledger::{self, NotYet};
-use crate::ports::{CertificateState, Iot, IotCertificate, Keep, ManifestSource, Ports, Registry};
+use crate::ports::{CertificateState, Iot, IotCertificate, Keep, LastGood, ManifestSource, Ports, Registry};
 use crate::refusal::Refusal;
 
 /// Whose devices these are.
@@ -69,10 +70,12 @@ enum Done {
 pub struct Register<L> {
     settings: Settings,
     iot: Box<dyn Iot>,
-    registry: Box<dyn Registry>,
+    pub(crate) registry: Box<dyn Registry>,
     manifest: Box<dyn ManifestSource>,
+    pub(crate) readings: Box<dyn LastGood>,
+    pub(crate) outbox: Box<dyn Outbox>,
     keep: Box<dyn Keep>,
-    clock: Box<dyn Clock>,
+    pub(crate) clock: Box<dyn Clock>,
     chains: Chains,
     ledger: Client<L>,
     metrics: Mutex<Metrics>,
@@ -86,6 +89,8 @@ impl<L: Channel> Register<L> {
             iot: ports.iot,
             registry: ports.registry,
             manifest: ports.manifest,
+            readings: ports.readings,
+            outbox: ports.outbox,
             keep: ports.keep,
             clock: ports.clock,
             chains: Chains::new(ports.trust, ports.archive),
@@ -160,7 +165,10 @@ impl<L: Channel> Register<L> {
         match certificate.state {
             CertificateState::Revoked => return Err(Refusal::Revoked.into()),
             CertificateState::Active => {
-                if let Some(device) = self.active_device(id, &leaf).await? {
+                if let Some(device) = self.holder(id, &leaf).await?.filter(|device| device.status == Status::Active) {
+                    if device.admitting.contains(id) {
+                        self.registry.note_admitted(&device.id, id).await?;
+                    }
                     // It was taken in: whatever its chain is worth by now, that is for the trust function to say.
                     return Ok(if self.to_ledger(&device).await? { Done::Registered } else { Done::Known });
                 }
@@ -169,7 +177,16 @@ impl<L: Channel> Register<L> {
         }
         let issuer = self.iot.authority(&announced.ca_certificate_id).await?;
         let issuer = issuer.as_deref().map(certificate_der).transpose()?;
-        let chain = self.chains.verify(&leaf, issuer.as_deref(), self.clock.now()).await?;
+        let chain = match self.chains.verify(&leaf, issuer.as_deref(), self.clock.now()).await? {
+            Ok(chain) => chain,
+            Err(fault) => {
+                // A registration that was cut short may have left it to a device.
+                if let Some(device) = self.holder(id, &leaf).await? {
+                    self.is_out(&device, id, &fault).await?;
+                }
+                return Err(fault.into());
+            }
+        };
         let name = &chain.common_name;
         let thing: DeviceId = name.parse().map_err(|_| Refusal::NotInManifest(name.chars().take(80).collect()))?;
         let expected = self.manifest.expected(&thing).await?;
@@ -186,44 +203,86 @@ impl<L: Channel> Register<L> {
             expected,
             replaced,
         };
+        let identity = CertificateIdentity::new(chain.issuer_key, chain.serial.clone());
+        self.was_it_ended(&thing, id, certificate.state, &identity, facts.registered.as_ref()).await?;
         let plan = decide(facts, &self.settings.stack)?;
-        let new = NewCertificate {
-            identity: CertificateIdentity::new(chain.issuer_key, chain.serial.clone()),
-            id: id.to_owned(),
-            pem: certificate.pem.clone(),
-        };
+        let origin = if matches!(plan, Plan::Held(_)) { Origin::Held } else { Origin::Announced };
+        let new = NewCertificate { identity, id: id.to_owned(), pem: certificate.pem.clone(), origin };
         let (device, done) = match plan {
             Plan::New(expected) => (self.device(*expected, &chain, &new), Done::Registered),
             Plan::Renewal(device) => (*device, Done::Renewed),
             Plan::Held(device) => {
                 self.bind(&device.id, &certificate).await?;
                 self.registry.register(&device, &new).await?;
+                if device.admitting.contains(id) {
+                    self.registry.note_admitted(&device.id, id).await?;
+                }
                 return Err(Refusal::DeviceSuspended(device.id).into());
             }
         };
         self.bind(&thing, &certificate).await?;
         self.registry.register(&device, &new).await?;
-        // A list that came while the identity was being written did not find it: one of the two looks sees the other.
-        self.chains.verify(&leaf, issuer.as_deref(), self.clock.now()).await?;
+        // A list that came while the identity was being written did not find it: one of the two looks sees the other. It is a list's
+        // word that counts here; for all else the first look was good.
+        let verdict = self.chains.verify(&leaf, issuer.as_deref(), self.clock.now()).await?;
         let device =
             self.registry.device(&thing).await?.ok_or_else(|| CloudError::NotFound(format!("the device {thing}")))?;
+        if let Err(fault) = verdict
+            && self.is_out(&device, id, &fault).await?
+        {
+            return Err(fault.into());
+        }
         match device.status {
             Status::Active => {}
-            Status::Suspended => return Err(Refusal::DeviceSuspended(thing).into()),
+            Status::Suspended => {
+                // From here on it is for whoever reinstates the device.
+                self.registry.note_admitted(&thing, id).await?;
+                return Err(Refusal::DeviceSuspended(thing).into());
+            }
             Status::Retired => return Err(Refusal::DeviceRetired(thing).into()),
         }
         self.iot.set_active(id, true).await?;
+        self.registry.note_admitted(&thing, id).await?;
         tracing::info!(%thing, certificate = id, renewed = done == Done::Renewed, "taken in");
         self.to_ledger(&device).await?;
         Ok(done)
     }
 
-    /// The active device that has this certificate already.
-    async fn active_device(&self, id: &str, leaf: &[u8]) -> Result<Option<Device>, Failure> {
+    /// Whether a certificate was taken in before and ended since, so that the same announcement, delivered again, does not revive it.
+    ///
+    /// A registration that was cut short leaves its certificate among those that are being taken in, and one that was refused leaves
+    /// nothing in the registry at all. As long as a change of status is not applied, it may be what holds the certificate back.
+    async fn was_it_ended(
+        &self,
+        thing: &DeviceId,
+        id: &str,
+        state: CertificateState,
+        identity: &CertificateIdentity,
+        registered: Option<&Device>,
+    ) -> Result<(), Failure> {
+        let ended = || Err(Refusal::Withdrawn(thing.clone()).into());
+        let Some(device) = registered else { return Ok(()) };
+        if device.certificate_ids.contains(id) {
+            let by_hand = state == CertificateState::Inactive
+                && device.status == Status::Active
+                && device.is_status_applied()
+                && !device.admitting.contains(id);
+            return if by_hand { ended() } else { Ok(()) };
+        }
+        let holder = self.registry.holder_of_certificate(identity).await?;
+        if holder.is_some_and(|holder| holder.device == *thing && holder.certificate_id == id) {
+            ended()
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The device that has this certificate already.
+    async fn holder(&self, id: &str, leaf: &[u8]) -> Result<Option<Device>, Failure> {
         let name = Certificate::read(leaf).ok().and_then(|leaf| leaf.common_name()?.parse::<DeviceId>().ok());
         let Some(name) = name else { return Ok(None) };
         let device = self.registry.device(&name).await?;
-        Ok(device.filter(|device| device.status == Status::Active && device.certificate_ids.contains(id)))
+        Ok(device.filter(|device| device.certificate_ids.contains(id)))
     }
 
     async fn bind(&self, thing: &DeviceId, certificate: &IotCertificate) -> Result<(), Failure> {

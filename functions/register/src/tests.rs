@@ -1,12 +1,14 @@
 //! A device's way in, killed at every point; and who is refused for what.
 
+mod ended;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer, KeyIdMethod, KeyPair,
-    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SerialNumber,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, RevocationReason, RevokedCertParams, SerialNumber,
 };
 use vitro_client::memory::MemoryChannel;
 use vitro_cloud::CloudError;
@@ -14,18 +16,20 @@ use vitro_cloud::archive::Archive;
 use vitro_cloud::batch::SqsEvent;
 use vitro_cloud::clock::FixedClock;
 use vitro_cloud::config::StackName;
-use vitro_cloud::devices::{Device, Status};
-use vitro_cloud::identities::{CertificateIdentity, NewCertificate, Registration};
+use vitro_cloud::devices::{Cause, Device, Status, StatusChange, Suspension};
+use vitro_cloud::identities::{CertificateHolder, CertificateIdentity, NewCertificate, Origin, Registration};
 use vitro_cloud::manifest::Expected;
-use vitro_cloud::memory::{Fuse, MemoryArchive};
+use vitro_cloud::memory::{Fuse, MemoryArchive, MemoryOutbox};
 use vitro_cloud::rule_event::{NewRuleEvent, RuleEvent};
-use vitro_cloud::trust::{AcceptedCrl, CrlCheck, PKIX_CRL, TrustStore, TrustedAuthority, certificate_pem, crl_key};
+use vitro_cloud::trust::{
+    AcceptedCrl, CrlCheck, PKIX_CRL, TrustStore, TrustedAuthority, certificate_der, certificate_pem, crl_key,
+};
 use vitro_contract::Role;
 use vitro_contract::testing::{MemoryLedger, client};
 use vitro_proof::chain::{Certificate, Crl};
-use vitro_proof::{DeviceId, Hash, PublicKey, UnixMillis};
+use vitro_proof::{DeviceId, Hash, PublicKey, SequenceNumber, UnixMillis};
 
-use crate::ports::{CertificateState, Iot, IotCertificate, Keep, ManifestSource, Ports, Registry};
+use crate::ports::{CertificateState, Iot, IotCertificate, Keep, LastGood, ManifestSource, Ports, Registry};
 use crate::{Register, Settings};
 
 const NOW: i64 = 1_768_000_000;
@@ -49,6 +53,10 @@ struct Kept {
     refused: BTreeMap<(String, String), Option<DeviceId>>,
     /// A certificate was let in before the registry knew its device.
     too_early: bool,
+    /// Whose certificates are or were registered.
+    holders: BTreeMap<CertificateIdentity, CertificateHolder>,
+    /// A list that comes in the moment in which a certificate is registered.
+    comes: Option<AcceptedCrl>,
 }
 
 impl World {
@@ -115,23 +123,67 @@ impl Registry for World {
         self.around(|kept| kept.keys.get(key.as_bytes()).cloned())
     }
 
+    async fn holder_of_certificate(
+        &self,
+        identity: &CertificateIdentity,
+    ) -> Result<Option<CertificateHolder>, CloudError> {
+        self.around(|kept| kept.holders.get(identity).cloned())
+    }
+
     async fn register(&self, device: &Device, certificate: &NewCertificate) -> Result<Registration, CloudError> {
         self.around(|kept| {
+            if let Some(list) = kept.comes.take() {
+                kept.authorities[0].crl = Some(list);
+            }
             kept.keys.insert(*device.public_key.as_bytes(), device.id.clone());
+            let holder = CertificateHolder { device: device.id.clone(), certificate_id: certificate.id.clone() };
+            kept.holders.insert(certificate.identity.clone(), holder);
+            let admitting = (certificate.origin == Origin::Announced).then(|| certificate.id.clone());
             match kept.devices.get_mut(&device.id) {
                 None => {
-                    kept.devices.insert(device.id.clone(), device.clone());
+                    let device = Device { admitting: admitting.into_iter().collect(), ..device.clone() };
+                    kept.devices.insert(device.id.clone(), device);
                     Registration::New
                 }
                 Some(known) if known.certificate_ids.contains(&certificate.id) => Registration::Known,
                 Some(known) => {
                     known.certificate_ids.insert(certificate.id.clone());
-                    known.certificate_id.clone_from(&certificate.id);
-                    known.certificate.clone_from(&certificate.pem);
+                    known.admitting.extend(admitting);
+                    if certificate.is_newest_of(known) {
+                        known.certificate_id.clone_from(&certificate.id);
+                        known.certificate.clone_from(&certificate.pem);
+                    }
                     Registration::Renewed
                 }
             }
         })
+    }
+
+    async fn note_admitted(&self, id: &DeviceId, certificate: &str) -> Result<(), CloudError> {
+        self.around(|kept| _ = kept.devices.get_mut(id).unwrap().admitting.remove(certificate))
+    }
+
+    async fn suspend(
+        &self,
+        id: &DeviceId,
+        at: UnixMillis,
+        last_good: Option<SequenceNumber>,
+        cause: Cause,
+    ) -> Result<StatusChange, CloudError> {
+        self.around(|kept| {
+            let device = kept.devices.get_mut(id).unwrap();
+            let next = device.suspended(&Suspension { at, last_good, cause });
+            let changed = next.is_some();
+            *device = next.unwrap_or_else(|| device.clone());
+            StatusChange { device: device.clone(), changed }
+        })
+    }
+}
+
+#[async_trait]
+impl LastGood for World {
+    async fn highest_before(&self, _: &DeviceId, _: UnixMillis) -> Result<Option<SequenceNumber>, CloudError> {
+        self.around(|_| Some(SequenceNumber(41)))
     }
 }
 
@@ -201,11 +253,45 @@ fn params(name: &str, authority: bool) -> CertificateParams {
     params
 }
 
+fn hex(text: &str) -> Vec<u8> {
+    let even = if text.len().is_multiple_of(2) { text.to_owned() } else { format!("0{text}") };
+    (0..even.len()).step_by(2).map(|at| u8::from_str_radix(&even[at..at + 2], 16).unwrap()).collect()
+}
+
+/// A list of an authority, and its bytes.
+fn list(
+    issuer: &Issuer<'static, KeyPair>,
+    authority: &[u8],
+    number: u64,
+    revoked_certs: Vec<RevokedCertParams>,
+) -> (AcceptedCrl, Vec<u8>) {
+    let list = CertificateRevocationListParams {
+        this_update: at(NOW - 500),
+        next_update: at(NOW + 500),
+        crl_number: SerialNumber::from(number),
+        issuing_distribution_point: None,
+        revoked_certs,
+        key_identifier_method: KeyIdMethod::Sha256,
+    };
+    let list = list.signed_by(issuer).unwrap().der().to_vec();
+    let crl = Crl::verify(&list, authority).unwrap();
+    let accepted = AcceptedCrl {
+        number: crl.number(),
+        this_update: crl.this_update(),
+        next_update: crl.next_update(),
+        digest: crl.hash(),
+        key: crl_key(Certificate::read(authority).unwrap().id().0, crl.number(), crl.hash()),
+    };
+    (accepted, list)
+}
+
 /// A site: a root with a current list, its world, and a ledger.
 struct Site {
     world: World,
     archive: MemoryArchive,
+    outbox: MemoryOutbox,
     channel: MemoryChannel,
+    root: Vec<u8>,
     issuer: Issuer<'static, KeyPair>,
 }
 
@@ -217,25 +303,9 @@ impl Site {
         let world = World::default();
         let archive = MemoryArchive::new(world.fuse.clone());
         let issuer = Issuer::new(params, key);
-        let list = CertificateRevocationListParams {
-            this_update: at(NOW - 500),
-            next_update: at(NOW + 500),
-            crl_number: SerialNumber::from(7u64),
-            issuing_distribution_point: None,
-            revoked_certs: Vec::new(),
-            key_identifier_method: KeyIdMethod::Sha256,
-        };
-        let list = list.signed_by(&issuer).unwrap().der().to_vec();
-        let root = Certificate::read(&der).unwrap();
-        let crl = Crl::verify(&list, &der).unwrap();
-        let accepted = AcceptedCrl {
-            number: crl.number(),
-            this_update: crl.this_update(),
-            next_update: crl.next_update(),
-            digest: crl.hash(),
-            key: crl_key(root.id().0, crl.number(), crl.hash()),
-        };
+        let (accepted, list) = list(&issuer, &der, 7, Vec::new());
         archive.put_once(&accepted.key, list, PKIX_CRL).await.unwrap();
+        let root = Certificate::read(&der).unwrap();
         let authority = TrustedAuthority {
             id: root.id().0,
             name: "Root".into(),
@@ -254,7 +324,8 @@ impl Site {
         };
         world.change(|kept| kept.authorities.push(authority));
         let channel = MemoryChannel::new(MemoryLedger::configured(NOW).unwrap(), client(Role::Operator));
-        Self { world, archive, channel, issuer }
+        let outbox = MemoryOutbox::new(world.fuse.clone());
+        Self { world, archive, outbox, channel, root: der, issuer }
     }
 
     fn expect(&self, name: &str) {
@@ -274,9 +345,33 @@ impl Site {
         self.world.change(|kept| _ = kept.expected.insert(expected.thing.clone(), expected));
     }
 
+    /// A list that revokes one certificate comes in the moment in which the next one is registered.
+    async fn revokes_while_it_registers(&self, id: &str, reason: RevocationReason) {
+        let der = certificate_der(&self.world.kept().certificates[id].0).unwrap();
+        let revoked = RevokedCertParams {
+            serial_number: SerialNumber::from_slice(&hex(&Certificate::read(&der).unwrap().serial().to_string())),
+            revocation_time: at(NOW - 5),
+            reason_code: Some(reason),
+            invalidity_date: None,
+        };
+        let (accepted, list) = list(&self.issuer, &self.root, 8, vec![revoked]);
+        self.archive.put_once(&accepted.key, list, PKIX_CRL).await.unwrap();
+        self.world.change(|kept| kept.comes = Some(accepted));
+    }
+
     /// A certificate that waits in AWS IoT; its id.
     fn waits(&self, name: &str, key: &KeyPair) -> String {
-        let der = params(name, false).signed_by(key, &self.issuer).unwrap().der().to_vec();
+        self.waits_since(name, key, NOW - 1000)
+    }
+
+    /// One that is good since an instant.
+    fn waits_since(&self, name: &str, key: &KeyPair, since: i64) -> String {
+        let mut params = params(name, false);
+        params.not_before = at(since);
+        // Otherwise two certificates for one key would have one number.
+        let number = self.world.kept().certificates.len() as u64 + 100;
+        params.serial_number = Some(SerialNumber::from(number));
+        let der = params.signed_by(key, &self.issuer).unwrap().der().to_vec();
         let id = Certificate::read(&der).unwrap().id().to_string();
         let state = Some(CertificateState::Pending);
         self.world.change(|kept| _ = kept.certificates.insert(id.clone(), (certificate_pem(&der), state)));
@@ -291,6 +386,8 @@ impl Site {
             manifest: world(),
             trust: world(),
             archive: Box::new(self.archive.clone()),
+            readings: world(),
+            outbox: Box::new(self.outbox.clone()),
             keep: world(),
             clock: Box::new(FixedClock::new(UnixMillis(NOW * 1000))),
         };
@@ -318,6 +415,10 @@ impl Site {
 
     fn reasons(&self) -> Vec<String> {
         self.world.kept().refused.keys().map(|(reason, _)| reason.clone()).collect()
+    }
+
+    fn device(&self, name: &str) -> Device {
+        self.world.kept().devices[&name.parse().unwrap()].clone()
     }
 
     fn state(&self, id: &str) -> CertificateState {
@@ -349,6 +450,7 @@ async fn a_kill_at_any_point_only_delays() {
         assert_eq!(site.state(&id), CertificateState::Active);
         let device = &kept.devices[&"dev-1".parse().unwrap()];
         assert_eq!((device.certificate_id.as_str(), device.certificate_ids.len()), (id.as_str(), 1));
+        assert!(device.admitting.is_empty(), "{limit}");
         assert_eq!(device.enrolled_at, Some(UnixMillis((NOW - 1000) * 1000)));
         let submitted = site.channel.submitted();
         assert_eq!(submitted.iter().filter(|(name, _)| name == "registry:register_device").count(), 1, "{limit}");

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use vitro_cloud::CloudError;
-use vitro_cloud::devices::{Cause, Device, Status};
+use vitro_cloud::devices::{Cause, Consequence, Device, Revoked, Status};
 use vitro_cloud::identities::CertificateIdentity;
 use vitro_cloud::queue::StatusTask;
 use vitro_cloud::trust::TrustedAuthority;
@@ -21,13 +21,7 @@ const LOOKED_UP: usize = 100;
 const CARRIED_OUT: usize = 10_000;
 
 /// What is revoked of a device: its certificates, each by its own name or by its issuer's.
-type Revoked = BTreeMap<DeviceId, Vec<(String, Why)>>;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Why {
-    Certificate(RevocationReason),
-    Issuer,
-}
+type Holders = BTreeMap<DeviceId, Vec<(String, Revoked)>>;
 
 impl Ports {
     /// Carries a list out. Gives the devices that it suspended now.
@@ -43,12 +37,12 @@ impl Ports {
             .map(|(serial, entry)| (CertificateIdentity::new(authority.key_hash, serial.clone()), entry.reason))
             .collect();
         let mut suspended = BTreeSet::new();
-        let mut revoked = Revoked::new();
+        let mut revoked = Holders::new();
         for child in authorities.iter().filter(|child| entries.contains_key(&child.identity)) {
             for below in subtree(child, authorities) {
                 self.trust.note_revoked(below.id, now).await?;
                 for holder in self.registry.under_issuer(below.key_hash).await? {
-                    revoked.entry(holder.device).or_default().push((holder.certificate_id, Why::Issuer));
+                    revoked.entry(holder.device).or_default().push((holder.certificate_id, Revoked::Issuer));
                 }
             }
         }
@@ -60,11 +54,14 @@ impl Ports {
                 async move { self.registry.holders(&some).await }
             };
             let mut found = stream::iter(part.chunks(LOOKED_UP)).map(look).buffer_unordered(AT_ONCE);
-            let mut revoked = Revoked::new();
+            let mut revoked = Holders::new();
             while let Some(holders) = found.try_next().await? {
                 for (identity, holder) in holders {
                     let reason = entries.get(&identity).copied().unwrap_or(RevocationReason::Unspecified);
-                    revoked.entry(holder.device).or_default().push((holder.certificate_id, Why::Certificate(reason)));
+                    revoked
+                        .entry(holder.device)
+                        .or_default()
+                        .push((holder.certificate_id, Revoked::Certificate(reason)));
                 }
             }
             drop(found);
@@ -74,8 +71,8 @@ impl Ports {
     }
 
     /// Does what the revocations ask for. Gives the devices that it suspended now.
-    async fn carry_out(&self, revoked: Revoked, now: UnixMillis) -> Result<BTreeSet<DeviceId>, CloudError> {
-        let suspend = |(thing, certificates): (DeviceId, Vec<(String, Why)>)| async move {
+    async fn carry_out(&self, revoked: Holders, now: UnixMillis) -> Result<BTreeSet<DeviceId>, CloudError> {
+        let suspend = |(thing, certificates): (DeviceId, Vec<(String, Revoked)>)| async move {
             let suspended = self.revoke(&thing, certificates, now).await?;
             Ok::<_, CloudError>(suspended.then_some(thing))
         };
@@ -94,29 +91,21 @@ impl Ports {
     async fn revoke(
         &self,
         thing: &DeviceId,
-        certificates: Vec<(String, Why)>,
+        certificates: Vec<(String, Revoked)>,
         now: UnixMillis,
     ) -> Result<bool, CloudError> {
         let Some(device) = self.registry.device(thing).await? else { return Ok(false) };
         let (mut gravest, mut withdrawn) = (None, Vec::new());
         for (id, why) in certificates {
-            if !device.certificate_ids.contains(&id) {
-                // Withdrawn before.
-                continue;
-            }
-            if device.revoked_certificates.contains(&id) {
-                // Carried out before, even if the device came back since with another certificate. Whoever did may have ended
-                // before it told.
-                if !device.is_status_applied() {
+            match device.consequence_of(&id, why) {
+                Consequence::Nothing => {}
+                // Whoever did it may have ended before it told.
+                Consequence::CarriedOut if !device.is_status_applied() => {
                     self.outbox.status(&StatusTask { thing: thing.clone() }).await?;
                 }
-                continue;
-            }
-            if id != device.certificate_id && is_of_the_certificate_alone(why) {
-                withdrawn.push(id);
-            } else {
-                let cause = if why == Why::Issuer { Cause::IssuerRevoked } else { Cause::CertificateRevoked };
-                gravest = gravest.max(Some(cause));
+                Consequence::CarriedOut => {}
+                Consequence::Withdraw => withdrawn.push(id),
+                Consequence::Suspend(cause) => gravest = gravest.max(Some(cause)),
             }
         }
         let Some(cause) = gravest else {
@@ -155,20 +144,6 @@ impl Ports {
         now: UnixMillis,
     ) -> Result<Option<vitro_proof::SequenceNumber>, CloudError> {
         self.readings.highest_before(thing, now).await
-    }
-}
-
-/// Whether the key of the certificate stays good when the certificate does not.
-fn is_of_the_certificate_alone(why: Why) -> bool {
-    match why {
-        Why::Issuer => true,
-        Why::Certificate(reason) => matches!(
-            reason,
-            RevocationReason::Superseded
-                | RevocationReason::CessationOfOperation
-                | RevocationReason::AffiliationChanged
-                | RevocationReason::CaCompromise
-        ),
     }
 }
 

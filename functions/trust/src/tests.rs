@@ -263,7 +263,7 @@ impl Site {
     /// The list that the tests carry out: of everything one.
     fn revoke(&self) {
         let on_it = [
-            (11, Some(RevocationReason::KeyCompromise)),
+            (11, None),
             (21, Some(RevocationReason::Superseded)),
             (31, Some(RevocationReason::KeyCompromise)),
             (9, None),
@@ -337,7 +337,7 @@ async fn is_carried_out(site: &Site) {
     assert_eq!(suspended_for(&world.device("revoked").await), Some(Cause::CertificateRevoked));
     // Both certificates have one key.
     let stolen = world.device("stolen").await;
-    assert_eq!(suspended_for(&stolen), Some(Cause::CertificateRevoked));
+    assert_eq!(suspended_for(&stolen), Some(Cause::KeyCompromised));
     assert_eq!(stolen.revoked_certificates, ["stolen-31".to_owned(), "stolen-32".to_owned()].into());
     assert_eq!(suspended_for(&world.device("under").await), Some(Cause::IssuerRevoked));
     let replaced = world.device("replaced").await;
@@ -473,4 +473,32 @@ async fn a_long_list_is_looked_up_in_hundreds() {
     assert_eq!(suspended.iter().map(DeviceId::as_str).collect::<Vec<_>>(), ["last", "revoked"]);
     let calls = site.world.fuse.passed() / 2;
     assert!(calls < 300, "{calls} calls for {} entries", on_it.len());
+}
+
+#[tokio::test]
+async fn a_compromised_key_is_so_whatever_became_of_its_certificate() {
+    let site = Site::new();
+    let superseded: &[(u64, Option<RevocationReason>)] = &[(21, Some(RevocationReason::Superseded)), (11, None)];
+    site.publish(&site.root, site.root.list(&Said { number: 8, from: -10, to: 500, revoked: superseded }));
+    site.publish(&site.below, site.below.list(&Said { number: 3, from: -10, to: 500, revoked: &[] }));
+    site.look().await.unwrap();
+    assert_eq!(site.world.device("replaced").await.certificate_ids, ["replaced-22".to_owned()].into());
+    // One came back with another certificate for its key, the other had withdrawn the one that now turns out to be compromised.
+    let revoked = site.world.device("revoked").await;
+    site.world.devices.put(Device { certificate_id: "revoked-12".into(), ..revoked });
+    let (id, name) = ("revoked".parse().unwrap(), "revoked-12");
+    assert!(site.world.devices.activate(&id, Some(name)).await.unwrap().changed);
+    let compromised = [21, 11].map(|serial| (serial, Some(RevocationReason::KeyCompromise)));
+    site.publish(&site.root, site.root.list(&Said { number: 9, from: -10, to: 500, revoked: &compromised }));
+    let suspended = &site.look().await.unwrap().authorities[0].suspended;
+    assert_eq!(*suspended, ["replaced", "revoked"].map(|name| name.parse().unwrap()).into());
+    for name in ["replaced", "revoked"] {
+        let device = site.world.device(name).await;
+        assert_eq!(suspended_for(&device), Some(Cause::KeyCompromised), "{name}");
+        let newest = device.certificate_id.clone();
+        assert!(site.world.devices.activate(&device.id, Some(&newest)).await.is_err(), "{name}");
+    }
+    // It is carried out once.
+    site.world.kept.lock().unwrap().authorities[0].applied = None;
+    assert!(site.look().await.unwrap().authorities[0].suspended.is_empty());
 }

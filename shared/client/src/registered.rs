@@ -46,7 +46,8 @@ fn reason(cause: Option<Cause>) -> StatusReason {
         Some(Cause::SignatureFailures) => StatusReason::SignatureFailures,
         Some(Cause::Equivocation) => StatusReason::Equivocation,
         Some(Cause::IssuerRevoked) => StatusReason::IssuerRevoked,
-        Some(Cause::CertificateRevoked) => StatusReason::CertificateRevoked,
+        // The ledger takes the device out for good or ill with either; that no certificate heals it is for who would reinstate it.
+        Some(Cause::CertificateRevoked | Cause::KeyCompromised) => StatusReason::CertificateRevoked,
     }
 }
 
@@ -57,7 +58,8 @@ mod tests {
     #[test]
     fn causes_are_the_ledgers_reasons() {
         for cause in Cause::ALL {
-            assert_eq!(reason(Some(cause)).as_str(), cause.as_str());
+            let wanted = if cause == Cause::KeyCompromised { Cause::CertificateRevoked } else { cause };
+            assert_eq!(reason(Some(cause)).as_str(), wanted.as_str());
         }
     }
 }

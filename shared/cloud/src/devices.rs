@@ -4,6 +4,7 @@
 //! what only grows (mark, `closed_through`) never goes back.
 
 mod entry;
+mod revocation;
 mod rules;
 mod standing;
 mod status;
@@ -17,6 +18,7 @@ use vitro_proof::{
 };
 
 pub(crate) use entry::write as write_entry;
+pub use revocation::{Consequence, Revoked};
 pub use rules::suspend_by_rule;
 pub use standing::{Cause, Connection, Exchanged, StatusChange, Suspension};
 pub use status::StatusStore;
@@ -131,6 +133,9 @@ pub struct Device {
     /// The ids of all certificates by which it may connect, the newest included: a renewed device uses the old one until it has the
     /// new one.
     pub certificate_ids: BTreeSet<String>,
+    /// Those of them that are being taken in: registered, and not yet active in AWS IoT for the first time. One that is inactive
+    /// there and is not among these was ended by somebody.
+    pub admitting: BTreeSet<String>,
     /// Since when it is believed: its first certificate's beginning, at the latest its registration. Nothing in entries that were
     /// written before there was such an instant.
     pub enrolled_at: Option<UnixMillis>,
@@ -198,6 +203,7 @@ impl From<NewDevice> for Device {
             public_key: new.public_key,
             certificate: new.certificate,
             certificate_ids: [new.certificate_id.clone()].into(),
+            admitting: BTreeSet::new(),
             certificate_id: new.certificate_id,
             enrolled_at: new.enrolled_at,
             metering_point: new.metering_point,

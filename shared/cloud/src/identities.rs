@@ -15,14 +15,15 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::BuildError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, Put, TransactWriteItem, Update};
-use vitro_proof::chain::Serial;
+use vitro_proof::chain::{Certificate, Serial};
 use vitro_proof::crypto::sha256;
-use vitro_proof::{DeviceId, Hash, PublicKey};
+use vitro_proof::{DeviceId, Hash, PublicKey, UnixMillis};
 
 use crate::backoff::Backoff;
 use crate::devices::{Device, Devices, Registered, Status, write_entry};
 use crate::error::CloudError;
 use crate::item::{Item, Reader, s, ss};
+use crate::trust::certificate_der;
 
 const SERVICE: &str = "dynamodb";
 /// BatchGetItem takes so many keys.
@@ -80,6 +81,38 @@ pub struct NewCertificate {
     pub id: String,
     /// The certificate in PEM.
     pub pem: String,
+    /// How it came.
+    pub origin: Origin,
+}
+
+/// How a certificate comes to be registered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// An operator made it, and says that it is the device's newest.
+    Operator,
+    /// The device showed it. It is being taken in until [`Devices::note_admitted`].
+    Announced,
+    /// The device showed it while it was suspended: it is registered, and whoever reinstates the device lets it connect.
+    Held,
+}
+
+impl NewCertificate {
+    /// Whether it becomes the newest of a device that has others. What a device shows may be older than what it has: it is held against
+    /// the newest by validity, and takes the place of one that was revoked in any case.
+    #[must_use]
+    pub fn is_newest_of(&self, known: &Device) -> bool {
+        self.origin == Origin::Operator
+            || known.revoked_certificates.contains(&known.certificate_id)
+            // One that cannot be read would never be replaced.
+            || validity(&known.certificate).is_none_or(|newest| validity(&self.pem).is_some_and(|own| own >= newest))
+    }
+}
+
+/// From when to when a certificate in PEM is good.
+fn validity(pem: &str) -> Option<(UnixMillis, UnixMillis)> {
+    let der = certificate_der(pem).ok()?;
+    let certificate = Certificate::read(&der).ok()?;
+    Some((certificate.not_before(), certificate.not_after()))
 }
 
 /// Whose certificate it is.
@@ -229,7 +262,11 @@ impl Identities {
         Registered::new(device.clone())?;
         for _ in 0..ROUNDS {
             let Some(known) = self.devices.get(&device.id).await? else {
-                let item = write_entry(device)?;
+                let mut entry = device.clone();
+                if certificate.origin == Origin::Announced {
+                    entry.admitting.insert(certificate.id.clone());
+                }
+                let item = write_entry(&entry)?;
                 match self.transact(self.put_entry(item), device, certificate).await? {
                     Transacted::Done => return Ok(Registration::New),
                     Transacted::Refused => {
@@ -284,11 +321,14 @@ impl Identities {
     /// The newest certificate stands beside the set of all that may connect.
     fn add_certificate(&self, known: &Device, certificate: &NewCertificate) -> Result<TransactWriteItem, BuildError> {
         let is_there = known.certificate_ids.contains(&certificate.id);
-        let newest = if is_there { "" } else { "SET certificate = :pem, certificate_id = :id " };
+        let is_newest = !is_there && certificate.is_newest_of(known);
+        let is_admitted = is_there || certificate.origin != Origin::Announced;
+        let newest = if is_newest { "SET certificate = :pem, certificate_id = :id " } else { "" };
+        let admitting = if is_admitted { "" } else { ", admitting :new" };
         let mut update = Update::builder()
             .table_name(&self.devices_table)
             .key("device", s(&known.id))
-            .update_expression(format!("{newest}ADD certificate_ids :ids"))
+            .update_expression(format!("{newest}ADD certificate_ids :ids{admitting}"))
             // As it was read: a certificate that another adds meanwhile must not be lost.
             .condition_expression("public_key = :key AND certificate_id = :known AND #status <> :retired")
             .expression_attribute_names("#status", "status")
@@ -296,7 +336,10 @@ impl Identities {
             .expression_attribute_values(":known", s(&known.certificate_id))
             .expression_attribute_values(":retired", s(Status::Retired.as_str()))
             .expression_attribute_values(":ids", ss([&known.certificate_id, &certificate.id]));
-        if !is_there {
+        if !is_admitted {
+            update = update.expression_attribute_values(":new", ss([&certificate.id]));
+        }
+        if is_newest {
             update = update
                 .expression_attribute_values(":pem", s(&certificate.pem))
                 .expression_attribute_values(":id", s(&certificate.id));

@@ -36,6 +36,7 @@ pub mod secrets;
 pub mod sources;
 pub mod summaries;
 pub mod trust;
+pub mod verified;
 
 pub use clock::Clock;
 pub use error::CloudError;

@@ -66,6 +66,9 @@ pub(crate) fn write(device: &Device) -> Result<Item, CloudError> {
     if !device.revoked_certificates.is_empty() {
         set("revoked_certificates", ss(&device.revoked_certificates));
     }
+    if !device.admitting.is_empty() {
+        set("admitting", ss(&device.admitting));
+    }
     if let Some(mark) = &device.mark {
         set("mark_number", n(mark.number));
         set("mark_received", n(mark.received.0));
@@ -121,6 +124,7 @@ pub(super) fn read(item: &Item) -> Result<Device, CloudError> {
         certificate: r.text("certificate")?.to_owned(),
         certificate_id: r.text("certificate_id")?.to_owned(),
         certificate_ids: all_certificates(r.text("certificate_id")?, r.texts("certificate_ids")?),
+        admitting: r.texts("admitting")?,
         enrolled_at: millis("enrolled_at")?,
         metering_point: r.text("metering_point")?.to_owned(),
         zone: r.parsed("zone")?,
@@ -232,6 +236,7 @@ pub(super) mod tests {
             replaces in proptest::option::of("[a-z]{1,9}"),
             revoked in proptest::collection::btree_set("[0-9a-f]{4}", 0..3),
             older in proptest::collection::btree_set("[0-9a-f]{64}", 0..3),
+            admitting in proptest::collection::btree_set("[0-9a-f]{64}", 0..3),
             enrolled in proptest::option::of(any::<i64>()),
             confidential: bool,
         ) {
@@ -248,6 +253,7 @@ pub(super) mod tests {
                 }),
                 replaces: replaces.map(|name| name.parse().unwrap()),
                 revoked_certificates: revoked,
+                admitting,
                 confidential,
                 mark: mark.map(|(number, received, time)| Mark {
                     number: SequenceNumber(number), received: UnixMillis(received), time: time.map(UnixMillis),

@@ -28,17 +28,20 @@ pub enum Cause {
     IssuerRevoked,
     /// Its certificate was revoked.
     CertificateRevoked,
+    /// Its certificate was revoked because its key is or may be known to others.
+    KeyCompromised,
 }
 
 impl Cause {
     /// Every cause, the mildest first.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Exchanged,
         Self::Operator,
         Self::SignatureFailures,
         Self::Equivocation,
         Self::IssuerRevoked,
         Self::CertificateRevoked,
+        Self::KeyCompromised,
     ];
 
     /// The code, as it is stored and shown (`docs/reasons.md`).
@@ -51,13 +54,14 @@ impl Cause {
             Self::Equivocation => "equivocation",
             Self::IssuerRevoked => "issuer_revoked",
             Self::CertificateRevoked => "certificate_revoked",
+            Self::KeyCompromised => "key_compromised",
         }
     }
 
     /// Whether certificates were revoked: they never become good again, another one has to replace them.
     #[must_use]
     pub fn is_revocation(self) -> bool {
-        matches!(self, Self::IssuerRevoked | Self::CertificateRevoked)
+        matches!(self, Self::IssuerRevoked | Self::CertificateRevoked | Self::KeyCompromised)
     }
 }
 
@@ -211,7 +215,9 @@ impl Device {
             next.cause = self.cause.max(Some(new.cause));
         }
         next.status = self.status.max(status);
-        if next.cause.is_some_and(Cause::is_revocation) && !self.cause.is_some_and(Cause::is_revocation) {
+        let first = next.cause.is_some_and(Cause::is_revocation) && !self.cause.is_some_and(Cause::is_revocation);
+        // A renewed certificate, too, is for the key.
+        if first || (next.cause == Some(Cause::KeyCompromised) && next.cause != self.cause) {
             next.revoked_certificates.extend(self.certificates().map(str::to_owned));
         }
         if next == *self {
@@ -224,23 +230,35 @@ impl Device {
     /// The entry after a reinstatement; nothing if it is active.
     ///
     /// After a revocation, `renewed` names the certificate that replaced the revoked one: the caller has verified its chain, and it is the
-    /// entry's newest and was not among those that the device had when they were revoked.
+    /// entry's newest and was not among those that the device had when they were revoked. It comes back alone: nobody has verified
+    /// the others. A compromised key never comes back, because every other certificate would be for that key.
     ///
     /// # Errors
-    /// [`CloudError::Refused`] if it is retired, or suspended for a revocation that no renewed certificate has healed.
+    /// [`CloudError::Refused`] if it is retired, if its key is compromised, or if it is suspended for another revocation that no
+    /// renewed certificate has healed.
     pub fn activated(&self, renewed: Option<&str>) -> Result<Option<Self>, CloudError> {
         let refused = |why: String| Err(CloudError::Refused(format!("{} {why}", self.id)));
+        let mut revoked_certificates = self.revoked_certificates.clone();
         match (self.status, self.cause) {
             (Status::Active, _) => return Ok(None),
             (Status::Retired, _) => return refused("is retired, and that is for good".into()),
+            (Status::Suspended, Some(Cause::KeyCompromised)) => {
+                return refused(
+                    "is suspended because its key is compromised, which no certificate heals: replace the device \
+                     (`vitro device new --replaces`, `vitro device exchange`)"
+                        .into(),
+                );
+            }
             (Status::Suspended, Some(cause)) if cause.is_revocation() => {
                 let healed = renewed == Some(self.certificate_id.as_str())
                     && !self.revoked_certificates.contains(&self.certificate_id);
                 if !healed {
                     return refused(format!(
-                        "is suspended for {cause}: it needs another certificate for its key first"
+                        "is suspended for {cause}: it needs another certificate for its key first (`vitro device renew`)"
                     ));
                 }
+                let others = self.certificates().filter(|id| *id != self.certificate_id);
+                revoked_certificates.extend(others.map(str::to_owned));
             }
             (Status::Suspended, _) => {}
         }
@@ -250,6 +268,7 @@ impl Device {
             last_good: None,
             cause: None,
             gap_since: None,
+            revoked_certificates,
             status_revision: self.status_revision.saturating_add(1),
             ..self.clone()
         }))
@@ -356,6 +375,33 @@ mod tests {
         assert_eq!(standing(&active), standing(&device()));
         assert_eq!(active.status_revision, 2);
         assert_eq!(active.activated(None).unwrap(), None);
+    }
+
+    #[test]
+    fn what_nobody_verified_does_not_come_back_beside_the_renewed_certificate() {
+        let revoked = device().suspended(&suspension(1000, Some(70), Cause::CertificateRevoked)).unwrap();
+        let ids = ["ab12", "bc23", "cd34"].map(str::to_owned);
+        let renewed = Device { certificate_id: "cd34".into(), certificate_ids: ids.into(), ..revoked };
+        let active = renewed.activated(Some("cd34")).unwrap().unwrap();
+        let connections = ["ab12", "bc23", "cd34"].map(|id| active.connection_of(id));
+        assert_eq!(connections, [Connection::Revoked, Connection::Revoked, Connection::Active]);
+    }
+
+    #[test]
+    fn a_compromised_key_never_comes_back() {
+        let revoked = device().suspended(&suspension(1000, Some(70), Cause::CertificateRevoked)).unwrap();
+        let compromised = revoked.suspended(&suspension(2000, Some(90), Cause::KeyCompromised)).unwrap();
+        assert_eq!(
+            (compromised.cause, compromised.suspended_at),
+            (Some(Cause::KeyCompromised), Some(UnixMillis(1000)))
+        );
+        // Neither as it is nor with another certificate, whoever revokes it afterwards for something milder.
+        let renewed = Device { certificate_id: "cd34".into(), ..compromised };
+        assert_eq!(renewed.suspended(&suspension(3000, Some(90), Cause::CertificateRevoked)), None);
+        for certificate in [None, Some("ab12"), Some("cd34")] {
+            let told = renewed.activated(certificate).unwrap_err().to_string();
+            assert!(told.contains("its key is compromised") && told.contains("exchange"), "{told}");
+        }
     }
 
     #[test]

@@ -220,7 +220,7 @@ impl Devices {
     pub async fn forget_certificate(&self, id: &DeviceId, certificate: &str) -> Result<(), CloudError> {
         let update = self
             .update(id)
-            .update_expression("DELETE certificate_ids :gone")
+            .update_expression("DELETE certificate_ids :gone, admitting :gone")
             .condition_expression("attribute_exists(device) AND certificate_id <> :certificate")
             .expression_attribute_values(":gone", ss([certificate]))
             .expression_attribute_values(":certificate", s(certificate));
@@ -229,6 +229,19 @@ impl Devices {
             Updated::Refused(None) => Err(CloudError::NotFound(format!("the device {id}"))),
             Updated::Refused(Some(_)) => Err(CloudError::Refused(format!("{certificate} is the newest of {id}"))),
         }
+    }
+
+    /// Notes that a certificate is taken in: AWS IoT has it active. It is no error if that was noted before.
+    ///
+    /// # Errors
+    /// As any call.
+    pub async fn note_admitted(&self, id: &DeviceId, certificate: &str) -> Result<(), CloudError> {
+        let update = self
+            .update(id)
+            .update_expression("DELETE admitting :done")
+            .condition_expression("attribute_exists(device)")
+            .expression_attribute_values(":done", ss([certificate]));
+        self.must(update, id).await
     }
 
     /// Sets whether the device's telemetry is confidential by agreement.

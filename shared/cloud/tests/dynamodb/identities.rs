@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use vitro_cloud::CloudError;
 use vitro_cloud::devices::{Device, NewDevice};
-use vitro_cloud::identities::{CertificateIdentity, Identities, NewCertificate, Registration, key_name};
+use vitro_cloud::identities::{CertificateIdentity, Identities, NewCertificate, Origin, Registration, key_name};
 use vitro_proof::chain::Serial;
 use vitro_proof::crypto::SoftwareSigner;
 use vitro_proof::{Hash, Signer, UnixMillis};
@@ -31,7 +31,7 @@ fn device() -> Device {
 
 fn certificate(number: u8) -> NewCertificate {
     let identity = CertificateIdentity::new(Hash([1; 32]), Serial::from_bytes(&[number]).unwrap());
-    NewCertificate { identity, id: format!("c{number}"), pem: "pem".into() }
+    NewCertificate { identity, id: format!("c{number}"), pem: "pem".into(), origin: Origin::Operator }
 }
 
 fn cancelled(codes: [&str; 3]) -> Answer {
@@ -61,6 +61,33 @@ async fn register(script: Vec<Answer>, number: u8) -> (Result<Registration, Clou
     let identities = Identities::new(client(&server), "devices", "identities");
     let result = identities.register(&device(), &certificate(number)).await;
     (result, server.requests())
+}
+
+/// The registry's part of the transaction that registers what a device showed.
+async fn announced(known: Option<&Value>, origin: Origin) -> Value {
+    let server = Server::start(vec![known.map_or_else(nothing, found), nothing()]);
+    let identities = Identities::new(client(&server), "devices", "identities");
+    let certificate = NewCertificate { origin, ..certificate(if known.is_some() { 2 } else { 1 }) };
+    identities.register(&device(), &certificate).await.unwrap();
+    server.requests()[1]["TransactItems"][0].clone()
+}
+
+#[tokio::test]
+async fn what_a_device_shows_is_being_taken_in_until_that_is_noted() {
+    let new = announced(None, Origin::Announced).await;
+    assert_eq!(new["Put"]["Item"]["admitting"], json!({ "SS": ["c1"] }));
+    let known = entry().await;
+    assert!(known.get("admitting").is_none());
+    let renewed = announced(Some(&known), Origin::Announced).await;
+    let expression = "SET certificate = :pem, certificate_id = :id ADD certificate_ids :ids, admitting :new";
+    assert_eq!(renewed["Update"]["UpdateExpression"], expression);
+    assert_eq!(renewed["Update"]["ExpressionAttributeValues"][":new"], json!({ "SS": ["c2"] }));
+    let held = announced(Some(&known), Origin::Held).await;
+    let expression = "SET certificate = :pem, certificate_id = :id ADD certificate_ids :ids";
+    assert_eq!(held["Update"]["UpdateExpression"], expression);
+    let server = Server::start(vec![nothing()]);
+    Identities::new(client(&server), "devices", "identities").devices().note_admitted(&thing(), "c2").await.unwrap();
+    assert_eq!(server.requests()[0]["UpdateExpression"], "DELETE admitting :done");
 }
 
 /// The entry as a registration writes it.

@@ -4,6 +4,7 @@ mod cloud;
 mod command;
 mod confidential;
 mod folder;
+mod heal;
 mod renew;
 mod renewal;
 mod sensors;
@@ -250,7 +251,9 @@ pub async fn run(command: DeviceCommand, global: &Global, now: i64, out: &mut dy
         DeviceCommand::Suspend(args) => {
             status::suspend(&args, &Session::open(global).await?, SystemClock.now(), out).await
         }
-        DeviceCommand::Reinstate(args) => status::reinstate(&args, &Session::open(global).await?, out).await,
+        DeviceCommand::Reinstate(args) => {
+            status::reinstate(&args, &Session::open(global).await?, SystemClock.now(), out).await
+        }
         DeviceCommand::Retire(args) => {
             status::retire(&args, &Session::open(global).await?, SystemClock.now(), out).await
         }

@@ -2,7 +2,7 @@
 
 use aws_sdk_iot::types::{AttributePayload, CertificateStatus, ThingPrincipalType};
 use vitro_cloud::devices::{Device, NewDevice, Status};
-use vitro_cloud::identities::{CertificateIdentity, NewCertificate};
+use vitro_cloud::identities::{CertificateIdentity, NewCertificate, Origin};
 use vitro_contract::{MeteringPoint, Shard};
 use vitro_proof::{DeviceId, SensorTable, UnixMillis, ZoneName};
 
@@ -178,6 +178,7 @@ fn issued(certificate: &DeviceCertificate, authority: &dyn Authority) -> Result<
         identity: CertificateIdentity::new(authority.facts().key_hash, certificate.facts.serial.parse()?),
         id: certificate.facts.id.clone(),
         pem: certificate.pem.clone(),
+        origin: Origin::Operator,
     })
 }
 

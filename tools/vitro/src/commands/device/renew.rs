@@ -10,12 +10,12 @@ use std::time::Duration;
 use aws_sdk_iot::types::CertificateStatus;
 use clap::Args;
 use serde_json::json;
-use vitro_cloud::devices::{Device, Status};
+use vitro_cloud::devices::{Cause, Device, Status};
 use vitro_device::config::DeviceFolder;
 use vitro_proof::DeviceId;
 
-use super::cloud;
 use super::renewal::Renewal;
+use super::{cloud, show};
 use crate::authority::{self, Authority};
 use crate::error::CliError;
 use crate::instant::{ValidityArgs, show_seconds};
@@ -58,6 +58,11 @@ pub(super) async fn run(args: &RenewArgs, session: &Session, now: i64, out: &mut
     if device.status == Status::Retired {
         return Err(CliError::Refused(format!("{} is retired", args.thing)));
     }
+    if device.cause == Some(Cause::KeyCompromised) && !args.finish {
+        let what = "its key is compromised, and a renewal keeps the key: replace the device";
+        let how = "`vitro device new --replaces`, `vitro device exchange`";
+        return Err(CliError::Refused(format!("{}: {what} ({how})", args.thing)));
+    }
     let signer = folder.signer().map_err(broken)?;
     if signer.public_key() != device.public_key {
         return Err(CliError::Refused(format!("the key in {} is not {}'s", args.folder.display(), args.thing)));
@@ -95,7 +100,8 @@ async fn renew(
     tokio::time::sleep(HEARD_OF).await;
     renewal.take()?;
     let facts = &certificate.facts;
-    let older: Vec<&str> = device.certificates().filter(|id| *id != facts.id).collect();
+    let older = Older::of(device, &facts.id, session).await?;
+    let suspended = device.status == Status::Suspended;
     if args.json {
         let shown = json!({
             "thing": args.thing,
@@ -105,7 +111,10 @@ async fn renew(
             "authority": facts.issuer,
             "not_before": show_seconds(facts.validity.not_before),
             "not_after": show_seconds(facts.validity.not_after),
-            "older": older,
+            "older": older.all(),
+            "older_active": older.active,
+            "older_revoked": older.revoked,
+            "suspended": suspended,
         });
         return output::json(out, &shown);
     }
@@ -113,8 +122,63 @@ async fn renew(
     output::line(out, &format!("certificate  {} by {}", facts.id, facts.issuer))?;
     let (from, to) = (show_seconds(facts.validity.not_before), show_seconds(facts.validity.not_after));
     output::line(out, &format!("valid        {from} to {to}"))?;
-    output::line(out, &format!("older        {} may connect until `vitro device renew --finish`", older.len()))?;
+    for what in older.told() {
+        output::line(out, &format!("older        {what}"))?;
+    }
+    if suspended {
+        let how = "the new certificate is inactive until `vitro device reinstate`";
+        output::line(out, &format!("suspended    ({}) {how}", device.cause.map_or("no cause", Cause::as_str)))?;
+    }
     output::line(out, "restart the agent, so that it shows the new certificate")
+}
+
+/// A device's certificates but one, by what AWS IoT says of them.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Older {
+    active: Vec<String>,
+    revoked: Vec<String>,
+    /// Inactive, or not there: they connect nobody, and may again.
+    others: Vec<String>,
+}
+
+impl Older {
+    async fn of(device: &Device, current: &str, session: &Session) -> Result<Self, CliError> {
+        let mut older = Self::default();
+        for id in device.certificates().filter(|id| *id != current) {
+            older.add(id, show::certificate_status(session, id).await?.as_deref());
+        }
+        Ok(older)
+    }
+
+    fn add(&mut self, id: &str, status: Option<&str>) {
+        let group = match status {
+            Some("ACTIVE") => &mut self.active,
+            Some("REVOKED") => &mut self.revoked,
+            _ => &mut self.others,
+        };
+        group.push(id.to_owned());
+    }
+
+    fn all(&self) -> Vec<&String> {
+        self.active.iter().chain(&self.revoked).chain(&self.others).collect()
+    }
+
+    /// What is so of them, a line each.
+    fn told(&self) -> Vec<String> {
+        let mut told = Vec::new();
+        let mut tell = |ids: &[String], what: &str| {
+            if !ids.is_empty() {
+                told.push(format!("{} {what}", ids.len()));
+            }
+        };
+        tell(&self.active, "may connect until `vitro device renew --finish`");
+        tell(&self.revoked, "revoked, and so for good");
+        tell(&self.others, "may not connect now");
+        if told.is_empty() {
+            told.push("none".into());
+        }
+        told
+    }
 }
 
 /// Whatever is older than the certificate in the folder may connect no longer.
@@ -133,13 +197,38 @@ async fn finish(
         let why = format!("the folder's certificate {current} is not the newest of {}", args.thing);
         return Err(CliError::Refused(why));
     }
-    let older: Vec<String> = device.certificates().filter(|id| *id != current).map(str::to_owned).collect();
-    for id in &older {
+    let Older { active, revoked, others } = Older::of(device, &current, session).await?;
+    for id in &active {
         cloud::set_certificate_status(session, id, CertificateStatus::Inactive).await?;
+    }
+    // What was revoked stays so, and what may not connect has nothing to be taken away.
+    let inactive: Vec<String> = active.into_iter().chain(others).collect();
+    for id in inactive.iter().chain(&revoked) {
         session.devices().forget_certificate(&args.thing, id).await?;
     }
     if args.json {
-        return output::json(out, &json!({ "thing": args.thing, "certificate_id": current, "inactive": older }));
+        let shown = json!({ "thing": args.thing, "certificate_id": current, "inactive": inactive, "revoked": revoked });
+        return output::json(out, &shown);
     }
-    output::line(out, &format!("{}  {} older certificates may connect no longer", args.thing, older.len()))
+    let and = if revoked.is_empty() { String::new() } else { format!(", {} were revoked before", revoked.len()) };
+    output::line(out, &format!("{}  {} older certificates may connect no longer{and}", args.thing, inactive.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_older_certificates_is_told_what_is_so() {
+        assert_eq!(Older::default().told(), ["none"]);
+        let mut older = Older::default();
+        for (id, status) in [("a", Some("REVOKED")), ("b", Some("ACTIVE")), ("c", Some("INACTIVE")), ("d", None)] {
+            older.add(id, status);
+        }
+        assert_eq!((older.active.as_slice(), older.revoked.as_slice()), (&["b".to_owned()][..], &["a".to_owned()][..]));
+        let told = older.told();
+        assert_eq!(told.len(), 3);
+        assert!(told[0].starts_with("1 may connect until") && told[1].starts_with("1 revoked"), "{told:?}");
+        assert!(told[2].starts_with("2 may not connect"), "{told:?}");
+    }
 }

@@ -237,7 +237,11 @@ async fn places(device: &Device, session: &Session) -> Result<Places, CliError> 
     Ok(Places { certificates, ledger, ledger_error, disagreements })
 }
 
-async fn certificate_status(session: &Session, id: &str) -> Result<Option<String>, CliError> {
+/// What AWS IoT says of a certificate; nothing if it has none of this id.
+///
+/// # Errors
+/// [`CliError::Aws`].
+pub(super) async fn certificate_status(session: &Session, id: &str) -> Result<Option<String>, CliError> {
     match session.iot().describe_certificate().certificate_id(id).send().await {
         Ok(found) => {
             Ok(found.certificate_description.and_then(|one| one.status).map(|status| status.as_str().to_owned()))

@@ -8,7 +8,7 @@ use vitro_cloud::devices::{Cause, Device, Exchanged, Status, StatusChange, Statu
 use vitro_cloud::queue::{Outbox, StatusTask};
 use vitro_proof::{DeviceId, LocalDay, SequenceNumber, UnixMillis};
 
-use super::show;
+use super::{heal, show};
 use crate::error::CliError;
 use crate::instant::parse_instant;
 use crate::session::Session;
@@ -142,9 +142,18 @@ async fn halt(
 }
 
 /// Lets a suspended device send again.
-pub(super) async fn reinstate(args: &ReinstateArgs, session: &Session, out: &mut dyn Write) -> Result<(), CliError> {
-    session.device(&args.thing).await?;
-    let change = session.devices().activate(&args.thing, None).await?;
+pub(super) async fn reinstate(
+    args: &ReinstateArgs,
+    session: &Session,
+    now: UnixMillis,
+    out: &mut dyn Write,
+) -> Result<(), CliError> {
+    let device = session.device(&args.thing).await?;
+    let change = if device.status == Status::Suspended && device.cause.is_some_and(Cause::is_revocation) {
+        heal::after_revocation(&device, session, now).await?
+    } else {
+        session.devices().activate(&args.thing, None).await?
+    };
     follow(change, &args.after, session, out).await
 }
 

@@ -3,35 +3,39 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use vitro_cloud::CloudError;
-use vitro_cloud::archive::Archive;
-use vitro_cloud::days::ObjectRef;
-use vitro_cloud::trust::{TrustStore, TrustedAuthority};
-use vitro_proof::chain::{ChainPolicy, Crl, VerifiedChain, verify_chain};
+use vitro_proof::chain::{ChainFault, ChainPolicy, Crl, VerifiedChain, verify_chain};
 use vitro_proof::{Hash, UnixMillis};
 
-use crate::register::Failure;
+use crate::archive::Archive;
+use crate::days::ObjectRef;
+use crate::error::CloudError;
+use crate::trust::{TrustStore, TrustedAuthority};
 
 /// The trust store with the lists that were read from the archive already: a list never changes under its digest.
-pub(crate) struct Chains {
+pub struct Chains {
     store: Box<dyn TrustStore>,
     archive: Box<dyn Archive>,
     lists: Mutex<BTreeMap<Hash, Arc<Crl>>>,
 }
 
 impl Chains {
-    pub(crate) fn new(store: Box<dyn TrustStore>, archive: Box<dyn Archive>) -> Self {
+    /// Over a trust store and the archive that its lists are in.
+    #[must_use]
+    pub fn new(store: Box<dyn TrustStore>, archive: Box<dyn Archive>) -> Self {
         Self { store, archive, lists: Mutex::default() }
     }
 
     /// Verifies a device's certificate against the trust store as it is now. `issuer` is the authority that AWS IoT knows it by: it
-    /// helps to complete the chain, and is believed no more than any other.
-    pub(crate) async fn verify(
+    /// helps to complete the chain, and is believed no more than any other. The inner result is the verdict.
+    ///
+    /// # Errors
+    /// [`CloudError`] if trust store or archive cannot be read, or a list in the archive is damaged: then there is no verdict.
+    pub async fn verify(
         &self,
         leaf: &[u8],
         issuer: Option<&[u8]>,
         now: UnixMillis,
-    ) -> Result<VerifiedChain, Failure> {
+    ) -> Result<Result<VerifiedChain, ChainFault>, CloudError> {
         let authorities = self.store.authorities().await?;
         let mut lists = Vec::new();
         for authority in &authorities {
@@ -43,7 +47,7 @@ impl Chains {
             authorities.iter().filter(|a| !is_root(a)).map(|authority| authority.certificate.as_slice()).collect();
         issuers.extend(issuer.filter(|issuer| !issuers.contains(issuer) && !roots.contains(issuer)));
         let lists: Vec<&Crl> = lists.iter().map(AsRef::as_ref).collect();
-        Ok(verify_chain(leaf, &issuers, &roots, &lists, now, ChainPolicy::WithRevocation)?)
+        Ok(verify_chain(leaf, &issuers, &roots, &lists, now, ChainPolicy::WithRevocation))
     }
 
     /// The last accepted list of an authority. It was verified when it was accepted; its signature is checked again, because the
