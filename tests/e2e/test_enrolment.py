@@ -233,9 +233,7 @@ def test_a_certificate_that_was_ended_is_not_revived_by_its_announcement(
     renewed = enrolment.newcomer(thing, acme, first.key)
     renewed.admitted()
     wait.until("it to be the newest", lambda: first.row()["certificate_id"] == renewed.id, SECONDS, 0.3)
-    place = f'thing = "{thing}"\ncustomer = "acme"\nzone = "Etc/UTC"\n[broker]\nhost = "localhost"\nport = 8883\n'
-    (renewed.folder / "device.toml").write_text(place)
-    (renewed.folder / "key.pem").chmod(0o600)
+    renewed.configure()
     done = vitro(enrolment.installation, "device", "renew", thing, "--folder", renewed.folder, "--finish")
     assert (done["inactive"], done["revoked"]) == ([first.id], [])
     first.tell()

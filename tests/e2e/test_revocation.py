@@ -15,7 +15,7 @@ from e2e.support import observe
 from e2e.support.authorities import DAY, HOUR, Authority, new_key, now
 from e2e.support.enrolment import Enrolment, Newcomer, refuses
 from e2e.support.parties import Parties
-from e2e.support.programs import vitro
+from e2e.support.programs import VITRO, run, vitro
 from local.device import Connection
 from stack import Installation, wait
 
@@ -181,11 +181,28 @@ def test_another_certificate_heals_what_was_superseded_and_nothing_heals_a_compr
             assert "(certificate_revoked)" in told
             assert "vitro device renew" in told
     assert newcomer.row()["status"] == "suspended"
+    # Nor does a good one whose authority nobody here trusts.
+    vitro(installation, "trust", "announce", issuer.id, "--off")
+    assert run(installation, VITRO, "trust", "remove", issuer.id).returncode == 0
+    told = refuses(installation, "device", "reinstate", thing)
+    assert "(unknown_ca)" in told
+    assert "vitro trust add" in told
+    file = enrolment.folder / f"{issuer.id}.pem"
+    vitro(installation, "trust", "add", file, "--crl", enrolment.lists.url(issuer))
+    vitro(installation, "trust", "announce", issuer.id)
+    assert "(crl_missing)" in refuses(installation, "device", "reinstate", thing)
+    assert enrolment.look()[issuer.id]["list"] == "newer"
     back = vitro(installation, "device", "reinstate", thing)
     assert (back["status"], back["cause"], back["disagreements"]) == ("active", None, [])
     assert (newcomer.state(), revoked.state(), held.state()) == ("REVOKED", "REVOKED", "ACTIVE")
     assert newcomer.connect() is None
     assert revoked.connect() is None
+    # The look withdrew the second, which was a replaced one by then. What is revoked stays so when the renewal is finished.
+    held.configure()
+    done = vitro(installation, "device", "renew", thing, "--folder", held.folder, "--finish")
+    assert (done["inactive"], done["revoked"]) == ([], [newcomer.id])
+    assert (newcomer.state(), revoked.state(), held.state()) == ("REVOKED", "REVOKED", "ACTIVE")
+    assert newcomer.row()["certificate_ids"] == {held.id}
     # A new environment knows the registry as it is; one that works may know it as it was five seconds ago.
     installation.kill("ingest")
     held.device.send([held.device.envelope(1)])

@@ -97,6 +97,12 @@ class Newcomer:
         url = installation.queue_url("register")
         installation.client("sqs").send_message(QueueUrl=url, MessageBody=json.dumps(body))
 
+    def configure(self) -> None:
+        """Makes its folder one that the command line reads."""
+        place = f'thing = "{self.thing}"\ncustomer = "{self.installation.customer}"\nzone = "{ZONE}"\n'
+        (self.folder / "device.toml").write_text(place + '[broker]\nhost = "localhost"\nport = 8883\n')
+        (self.folder / "key.pem").chmod(0o600)
+
     def row(self) -> dict[str, Any]:
         """Its entry in the registry."""
         return observe.row(self.installation, "devices", device=self.thing)
