@@ -1,7 +1,7 @@
 //! When a device is suspended for what it sent: a second envelope under one number, or signatures that keep failing under its own
 //! certificate. Pure.
 //!
-//! Nobody else can have a device suspended. An equivocation is signed with its key. A signature that fails counts only if topic, `kid`,
+//! Nobody but the device and who runs the broker can have it suspended. An equivocation is signed with its key. A signature that fails counts only if topic, `kid`,
 //! client id and certificate all are the device's, and if it is not a known envelope's signature over other bytes: that was altered by
 //! somebody on the way.
 

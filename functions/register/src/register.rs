@@ -22,6 +22,7 @@ use crate::decide::{Facts, Plan, attributes_of, decide};
 use crate::ledger::{self, NotYet};
 use crate::ports::{CertificateState, Iot, IotCertificate, Keep, LastGood, ManifestSource, Ports, Registry};
 use crate::refusal::Refusal;
+use crate::revoked::speaks_of_key;
 
 /// Whose devices these are.
 #[derive(Clone, Debug)]
@@ -180,8 +181,13 @@ impl<L: Channel> Register<L> {
         let chain = match self.chains.verify(&leaf, issuer.as_deref(), self.clock.now()).await? {
             Ok(chain) => chain,
             Err(fault) => {
-                // A registration that was cut short may have left it to a device.
-                if let Some(device) = self.holder(id, &leaf).await? {
+                // A registration that was cut short may have left it to a device; and what is said of a key holds for whoever has it,
+                // even if this certificate was never shown before.
+                let device = match self.holder(id, &leaf).await? {
+                    None if speaks_of_key(&fault) => self.holder_of_key(&leaf).await?,
+                    found => found,
+                };
+                if let Some(device) = device {
                     self.is_out(&device, id, &fault).await?;
                 }
                 return Err(fault.into());
@@ -283,6 +289,15 @@ impl<L: Channel> Register<L> {
         let Some(name) = name else { return Ok(None) };
         let device = self.registry.device(&name).await?;
         Ok(device.filter(|device| device.certificate_ids.contains(id)))
+    }
+
+    /// The device that has a certificate's key.
+    async fn holder_of_key(&self, leaf: &[u8]) -> Result<Option<Device>, Failure> {
+        let Some(key) = Certificate::read(leaf).ok().and_then(|leaf| leaf.public_key()) else { return Ok(None) };
+        match self.registry.holder_of_key(&key).await? {
+            Some(thing) => Ok(self.registry.device(&thing).await?),
+            None => Ok(None),
+        }
     }
 
     async fn bind(&self, thing: &DeviceId, certificate: &IotCertificate) -> Result<(), Failure> {

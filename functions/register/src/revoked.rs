@@ -8,6 +8,11 @@ use vitro_proof::chain::ChainFault;
 
 use crate::Register;
 
+/// Whether a fault says that the certificate's key is compromised. It is told only of a certificate whose chain of signatures is good.
+pub(crate) fn speaks_of_key(fault: &ChainFault) -> bool {
+    Revoked::of(fault).is_some_and(|revoked| revoked.cause() == Cause::KeyCompromised)
+}
+
 impl<L: Channel> Register<L> {
     /// Does what the function `trust` would do, had it found the certificate when it carried the list out: it will not look again for
     /// an hour. Says whether the certificate is out. Faults that are no revocation take nothing back.

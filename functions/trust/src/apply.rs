@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use vitro_cloud::CloudError;
+use vitro_cloud::batch::chain;
 use vitro_cloud::devices::{Cause, Consequence, Device, Revoked, Status};
 use vitro_cloud::identities::CertificateIdentity;
 use vitro_cloud::queue::StatusTask;
@@ -24,7 +25,10 @@ const CARRIED_OUT: usize = 10_000;
 type Holders = BTreeMap<DeviceId, Vec<(String, Revoked)>>;
 
 impl Ports {
-    /// Carries a list out. Gives the devices that it suspended now.
+    /// Carries a list out. Gives the devices that it suspended now. One device that fails holds up none of the others.
+    ///
+    /// # Errors
+    /// The first [`CloudError`], once all else was done: then it has to be done again.
     pub(crate) async fn apply(
         &self,
         authority: &TrustedAuthority,
@@ -46,7 +50,7 @@ impl Ports {
                 }
             }
         }
-        suspended.extend(self.carry_out(revoked, now).await?);
+        let mut failed = self.carry_out(revoked, now, &mut suspended).await.err();
         let identities: Vec<CertificateIdentity> = entries.keys().cloned().collect();
         for part in identities.chunks(CARRIED_OUT) {
             let look = |some: &'_ [CertificateIdentity]| {
@@ -65,23 +69,38 @@ impl Ports {
                 }
             }
             drop(found);
-            suspended.extend(self.carry_out(revoked, now).await?);
+            failed = failed.or(self.carry_out(revoked, now, &mut suspended).await.err());
         }
-        Ok(suspended)
+        failed.map_or(Ok(suspended), Err)
     }
 
-    /// Does what the revocations ask for. Gives the devices that it suspended now.
-    async fn carry_out(&self, revoked: Holders, now: UnixMillis) -> Result<BTreeSet<DeviceId>, CloudError> {
-        let suspend = |(thing, certificates): (DeviceId, Vec<(String, Revoked)>)| async move {
-            let suspended = self.revoke(&thing, certificates, now).await?;
-            Ok::<_, CloudError>(suspended.then_some(thing))
+    /// Does what the revocations ask for, and notes the devices that it suspended now.
+    ///
+    /// # Errors
+    /// The first one, once all devices were looked at.
+    async fn carry_out(
+        &self,
+        revoked: Holders,
+        now: UnixMillis,
+        suspended: &mut BTreeSet<DeviceId>,
+    ) -> Result<(), CloudError> {
+        let revoke = |(thing, certificates): (DeviceId, Vec<(String, Revoked)>)| async move {
+            let done = self.revoke(&thing, certificates, now).await;
+            (thing, done)
         };
-        stream::iter(revoked)
-            .map(suspend)
-            .buffer_unordered(AT_ONCE)
-            .try_filter_map(|thing| async { Ok(thing) })
-            .try_collect()
-            .await
+        let mut all = stream::iter(revoked).map(revoke).buffer_unordered(AT_ONCE);
+        let mut failed = None;
+        while let Some((thing, done)) = all.next().await {
+            match done {
+                Ok(true) => _ = suspended.insert(thing),
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::error!(%thing, error = %chain(&error), "a revocation could not be carried out");
+                    failed = failed.or(Some(error));
+                }
+            }
+        }
+        failed.map_or(Ok(()), Err)
     }
 
     /// Does what the revocation of a device's certificates asks for. Says whether it suspended it.

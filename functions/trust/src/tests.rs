@@ -33,6 +33,8 @@ struct Kept {
     authorities: Vec<TrustedAuthority>,
     holders: Vec<(CertificateIdentity, CertificateHolder)>,
     revoked: BTreeSet<String>,
+    /// AWS IoT refuses to revoke this certificate.
+    stubborn: Option<String>,
     lists: BTreeMap<String, Vec<u8>>,
 }
 
@@ -145,7 +147,13 @@ impl LastGood for World {
 #[async_trait]
 impl Certificates for World {
     async fn revoke(&self, certificate_id: &str) -> Result<(), CloudError> {
-        self.around(|kept| _ = kept.revoked.insert(certificate_id.into()))
+        self.around(|kept| {
+            if kept.stubborn.as_deref() == Some(certificate_id) {
+                return Err(CloudError::NotFound(format!("the certificate {certificate_id}")));
+            }
+            kept.revoked.insert(certificate_id.into());
+            Ok(())
+        })?
     }
 }
 
@@ -501,4 +509,21 @@ async fn a_compromised_key_is_so_whatever_became_of_its_certificate() {
     // It is carried out once.
     site.world.kept.lock().unwrap().authorities[0].applied = None;
     assert!(site.look().await.unwrap().authorities[0].suspended.is_empty());
+}
+
+#[tokio::test]
+async fn one_device_that_fails_holds_up_none_of_the_others() {
+    let site = Site::new();
+    site.revoke();
+    site.world.kept.lock().unwrap().stubborn = Some("replaced-21".into());
+    for _ in 0..2 {
+        assert!(matches!(site.look().await, Err(CloudError::NotFound(_))));
+        for name in ["revoked", "stolen", "under"] {
+            assert_eq!(site.world.device(name).await.status, Status::Suspended, "{name}");
+        }
+        assert_eq!(site.world.kept().authorities[0].applied, None, "it has to be done again");
+    }
+    site.world.kept.lock().unwrap().stubborn = None;
+    site.look().await.unwrap();
+    is_carried_out(&site).await;
 }

@@ -139,3 +139,29 @@ async fn revoked_while_it_registers_it_is_out_wherever_it_is_killed() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_key_that_is_called_compromised_is_so_by_whatever_certificate() {
+    for (reason, out) in [(RevocationReason::KeyCompromise, true), (RevocationReason::Superseded, false)] {
+        let site = Site::new().await;
+        site.expect("dev-1");
+        let own = key();
+        assert!(site.announce(&site.waits("dev-1", &own)).await);
+        // Another certificate for its key, which nobody has shown so far, is on the list when somebody does.
+        let second = site.waits("dev-1", &own);
+        site.revokes_while_it_registers(&second, reason).await;
+        site.world.change(|kept| kept.authorities[0].crl = kept.comes.take());
+        assert!(site.announce(&second).await);
+        assert_eq!(
+            (site.state(&second), site.reasons()),
+            (CertificateState::Inactive, vec!["certificate_revoked".to_owned()])
+        );
+        let device = site.device("dev-1");
+        let told = site.outbox.take().status.len();
+        if out {
+            assert_eq!((device.status, device.cause, told), (Status::Suspended, Some(Cause::KeyCompromised), 1));
+        } else {
+            assert_eq!((device.status, told), (Status::Active, 0));
+        }
+    }
+}

@@ -215,9 +215,9 @@ impl Device {
             next.cause = self.cause.max(Some(new.cause));
         }
         next.status = self.status.max(status);
-        let first = next.cause.is_some_and(Cause::is_revocation) && !self.cause.is_some_and(Cause::is_revocation);
-        // A renewed certificate, too, is for the key.
-        if first || (next.cause == Some(Cause::KeyCompromised) && next.cause != self.cause) {
+        // A device that was suspended for a revocation before has another certificate by now, if a revocation comes again: nobody
+        // suspends it twice for one (see [`Device::consequence_of`]). And a renewed certificate, too, is for the key.
+        if new.cause.is_revocation() {
             next.revoked_certificates.extend(self.certificates().map(str::to_owned));
         }
         if next == *self {
@@ -295,6 +295,24 @@ mod tests {
     /// A status without the count of its changes.
     fn standing(device: &Device) -> (Status, Option<UnixMillis>, Option<SequenceNumber>, Option<Cause>) {
         (device.status, device.suspended_at, device.last_good, device.cause)
+    }
+
+    #[test]
+    fn a_second_revocation_takes_the_certificate_that_came_after_the_first() {
+        let first = device().suspended(&suspension(1, None, Cause::CertificateRevoked)).unwrap();
+        let renewed = Device {
+            certificate_id: "cd34".into(),
+            certificate_ids: first.certificate_ids.iter().cloned().chain(["cd34".into()]).collect(),
+            ..first.clone()
+        };
+        assert!(renewed.activated(Some("cd34")).unwrap().is_some());
+        let second = renewed.suspended(&suspension(2, None, Cause::IssuerRevoked)).unwrap();
+        assert!(second.revoked_certificates.contains("cd34") && second.status_revision > renewed.status_revision);
+        assert!(second.activated(Some("cd34")).is_err(), "it needs yet another one");
+        assert_eq!(second.suspended(&suspension(2, None, Cause::IssuerRevoked)), None, "once");
+        // What is no revocation says nothing of certificates.
+        let halted = renewed.suspended(&suspension(0, None, Cause::Operator)).unwrap();
+        assert!(!halted.revoked_certificates.contains("cd34"));
     }
 
     fn halts() -> impl Strategy<Value = (bool, Suspension)> {

@@ -166,6 +166,8 @@ async fn add(args: &AddArgs, session: &Session, now: i64, out: &mut dyn Write) -
         .map_err(|refusal| CliError::Refused(format!("{}: {refusal}", what())))?;
     session.archive().await?.put_once(&certificate_key(authority.id), der, PKIX_CERTIFICATE).await?;
     let new = store.add(&authority).await?;
+    // One that was there keeps what is known of it.
+    let authority = store.authorities().await?.into_iter().find(|one| one.id == authority.id).unwrap_or(authority);
     if args.json {
         return output::json(out, &Shown::of(&authority));
     }
