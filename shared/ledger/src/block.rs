@@ -74,6 +74,8 @@ pub struct ProcessedTransaction {
 pub struct BlockTransaction {
     /// Its id; empty for a configuration.
     pub tx_id: String,
+    /// How many bytes the signed envelope has that an orderer took: what a channel's limits are about.
+    pub bytes: usize,
     /// `common.HeaderType` by name.
     pub kind: String,
     /// The submitter's word for the time, Unix seconds.
@@ -145,7 +147,7 @@ impl BlockTransaction {
     /// Reads an envelope.
     #[must_use]
     pub fn read(envelope: &Envelope, code: TxValidationCode) -> Self {
-        let mut found = Self { code, ..Self::default() };
+        let mut found = Self { code, bytes: envelope.encoded_len(), ..Self::default() };
         // What is readable before the first fault is told; a transaction of garbage is in the chain all the same.
         let _ = found.fill(envelope);
         found
