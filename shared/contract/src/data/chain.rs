@@ -31,6 +31,10 @@ impl Stored {
         }
     }
 
+    fn is_daily_of(&self, hash: Hash) -> bool {
+        self.opened.hash == hash && self.opened.block.is_daily()
+    }
+
     fn daily_link(&self) -> DailyLink {
         let block = &self.opened.block;
         DailyLink { hash: self.opened.hash, to: block.bounds.to, end: block.end() }
@@ -65,6 +69,23 @@ pub(crate) fn daily_by_hash(tx: &mut Tx<'_>, thing: &DeviceId, hash: Hash) -> Re
     }
 }
 
+/// The block under a number, if the chain's record has it. What it does not have is not asked for: each question is a message to the
+/// peer and back, of which a transaction with many blocks has thousands.
+fn known(tx: &mut Tx<'_>, thing: &DeviceId, chain: &ChainRecord, number: u64) -> Result<Option<Stored>, ContractError> {
+    if chain.knows(number) { by_number(tx, thing, number) } else { Ok(None) }
+}
+
+/// The daily block that block `n` names. Mostly it is the one just before, which was asked for already.
+fn daily_named(tx: &mut Tx<'_>, thing: &DeviceId, n: u64, hash: Hash) -> Result<Option<Stored>, ContractError> {
+    if let Some(number) = n.checked_sub(1)
+        && let Some(before) = by_number(tx, thing, number)?
+        && before.is_daily_of(hash)
+    {
+        return Ok(Some(before));
+    }
+    daily_by_hash(tx, thing, hash)
+}
+
 fn number(tx: &mut Tx<'_>, key: &str) -> Result<Option<u64>, ContractError> {
     let Some(bytes) = tx.get(key)? else { return Ok(None) };
     let bytes = bytes.try_into().map_err(|_| ContractError::Damaged(key.to_owned()))?;
@@ -81,7 +102,7 @@ pub(crate) fn continuity(
     Ok(match opened.block.span {
         Span::Interim => None,
         Span::Daily { previous_daily: None } => Some(Continuity::Continues),
-        Span::Daily { previous_daily: Some(hash) } => Some(match daily_by_hash(tx, thing, hash)? {
+        Span::Daily { previous_daily: Some(hash) } => Some(match daily_named(tx, thing, opened.number.0, hash)? {
             None => Continuity::HoleBefore,
             Some(previous) if follows(opened, Some(&previous)).is_ok() => Continuity::Continues,
             Some(_) => Continuity::Broken,
@@ -113,14 +134,19 @@ pub(crate) fn place(
     message: &[u8],
 ) -> Result<bool, Fail> {
     let n = opened.number.0;
-    if let Some(there) = by_number(tx, thing, n)? {
+    let mut chain = tx.load::<ChainRecord>(&keys::chain(thing))?.unwrap_or(ChainRecord {
+        known: Vec::new(),
+        first_daily: None,
+        lowest_daily: None,
+    });
+    if let Some(there) = known(tx, thing, &chain, n)? {
         if there.opened.hash == opened.hash {
             return Ok(false);
         }
         return Err(refuse("fork", format!("another block has the number {n}: {}", there.opened.hash)));
     }
     let before = match n.checked_sub(1) {
-        Some(number) => by_number(tx, thing, number)?,
+        Some(number) => known(tx, thing, &chain, number)?,
         None => None,
     };
     if let Some(before) = &before
@@ -129,20 +155,17 @@ pub(crate) fn place(
         return Err(refuse("broken_chain", format!("block {} has the hash {}", n - 1, before.opened.hash)));
     }
     if let Some(next) = n.checked_add(1)
-        && let Some(after) = by_number(tx, thing, next)?
+        && let Some(after) = known(tx, thing, &chain, next)?
         && after.opened.block.previous != opened.hash
     {
         let named = after.opened.block.previous;
         return Err(refuse("broken_chain", format!("block {next} names {named} as the one before it")));
     }
-    let mut chain = tx.load::<ChainRecord>(&keys::chain(thing))?.unwrap_or(ChainRecord {
-        known: Vec::new(),
-        first_daily: None,
-        lowest_daily: None,
-    });
     let mut base = None;
     match opened.block.span {
-        Span::Daily { previous_daily } => place_daily(tx, thing, opened, previous_daily, &mut chain)?,
+        Span::Daily { previous_daily } => {
+            place_daily(tx, thing, opened, previous_daily, before, &mut chain)?;
+        }
         Span::Interim => {
             base = match &before {
                 Some(before) if before.opened.block.is_daily() => Some(n - 1),
@@ -169,6 +192,7 @@ fn place_daily(
     thing: &DeviceId,
     opened: &OpenedBlock,
     previous: Option<Hash>,
+    before: Option<Stored>,
     chain: &mut ChainRecord,
 ) -> Result<(), Fail> {
     let n = opened.number.0;
@@ -186,7 +210,10 @@ fn place_daily(
         _ => {}
     }
     let daily = match previous {
-        Some(hash) => daily_by_hash(tx, thing, hash)?,
+        Some(hash) => match before.filter(|before| before.is_daily_of(hash)) {
+            Some(before) => Some(before),
+            None => daily_by_hash(tx, thing, hash)?,
+        },
         None => None,
     };
     if daily.as_ref().is_some_and(|daily| daily.opened.number.0 >= n) {

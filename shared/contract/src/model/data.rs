@@ -214,6 +214,12 @@ record! {
 }
 
 impl ChainRecord {
+    /// Whether a number is there.
+    pub(crate) fn knows(&self, number: u64) -> bool {
+        let at = self.known.partition_point(|range| range.1 < number);
+        self.known.get(at).is_some_and(|range| range.0 <= number)
+    }
+
     /// Adds a number to the ranges.
     pub(crate) fn add(&mut self, number: u64) {
         let at = self.known.partition_point(|range| range.1 < number);
@@ -356,6 +362,8 @@ mod tests {
             }
             let known: Vec<u64> = chain.known.iter().flat_map(|range| range.0..=range.1).collect();
             prop_assert_eq!(&known, &all.iter().copied().collect::<Vec<_>>());
+            let highest = all.last().copied().unwrap_or(0);
+            prop_assert!((0..=highest + 1).all(|number| chain.knows(number) == all.contains(&number)));
             let holes: BTreeSet<u64> = chain.holes().iter().flat_map(|range| range.0..=range.1).collect();
             let head = all.last().copied().unwrap_or(0);
             prop_assert_eq!(holes, (0..head).filter(|n| !all.contains(n)).collect::<BTreeSet<_>>());
