@@ -2,6 +2,7 @@
 //!
 //! Reading is a pure function of the bytes, so device and cloud flag the same records. Numbers stay exact decimals.
 
+mod common;
 mod lines;
 mod quantity;
 

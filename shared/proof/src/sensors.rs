@@ -105,6 +105,14 @@ impl SensorTable {
         &self.sensors
     }
 
+    /// The same as [`SensorTable::position`], at once if it is `expected`: devices write in the order of their table.
+    pub(crate) fn position_near(&self, name: &str, expected: usize) -> Option<usize> {
+        match self.sensors.get(expected) {
+            Some(sensor) if sensor.name.as_str() == name => Some(expected),
+            _ => self.position(name),
+        }
+    }
+
     /// Where a sensor stands in [`SensorTable::sensors`].
     #[must_use]
     pub fn position(&self, name: &str) -> Option<usize> {

@@ -259,13 +259,15 @@ pub fn inspect(
 ) -> (Option<Times>, std::collections::BTreeSet<ContentFault>) {
     let mut faults = std::collections::BTreeSet::new();
     let mut times = None;
+    let mut next = 0;
     match lines(pack, thing) {
         Err(fault) => _ = faults.insert(fault),
         Ok(pack) => {
             for line in &pack {
                 let checked = line.as_ref().map_err(|refused| refused.fault).and_then(|line| {
                     times = Some(Times::with(times, line.time));
-                    let position = table.position(&line.sensor).ok_or(ContentFault::UnknownSensor)?;
+                    let position = table.position_near(&line.sensor, next).ok_or(ContentFault::UnknownSensor)?;
+                    next = position + 1;
                     check_line(line, &table.sensors()[position])
                 });
                 if let Err(fault) = checked {

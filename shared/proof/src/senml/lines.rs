@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use minicbor::Decoder;
 use minicbor::data::Type;
 
+use super::common::Cursor;
 use super::quantity::{Number, Quantity, number};
 use super::{MAX_RECORDS, MISSING, label};
 use crate::cbor;
@@ -50,6 +51,24 @@ pub(crate) type Lines<'a> = Vec<Result<Line<'a>, Refused<'a>>>;
 
 /// Reads a payload's records.
 pub(crate) fn read_lines<'a>(payload: &'a [u8], thing: &DeviceId) -> Result<Lines<'a>, ContentFault> {
+    read_common(payload, thing).map_or_else(|| read_any(payload, thing), Ok)
+}
+
+/// Reads them if they are of the shape that devices write ([`super::common`]).
+fn read_common<'a>(payload: &'a [u8], thing: &DeviceId) -> Option<Lines<'a>> {
+    let mut cursor = Cursor::new(payload);
+    let count = cursor.count().and_then(|count| usize::try_from(count).ok());
+    let count = count.filter(|count| (1..=MAX_RECORDS).contains(count))?;
+    let (mut base, mut seen, mut lines) = (Base::default(), Seen::default(), Vec::with_capacity(count));
+    for _ in 0..count {
+        let fields = cursor.fields(&mut base)?;
+        seen.add(&mut lines, fields, &base, thing);
+    }
+    cursor.is_at_end().then_some(lines)
+}
+
+/// Reads whatever SenML allows.
+fn read_any<'a>(payload: &'a [u8], thing: &DeviceId) -> Result<Lines<'a>, ContentFault> {
     cbor::check(payload).map_err(|_| ContentFault::UnreadablePack)?;
     let mut d = Decoder::new(payload);
     let count = d.array().ok().flatten().ok_or(ContentFault::UnreadablePack)?;
@@ -63,21 +82,7 @@ pub(crate) fn read_lines<'a>(payload: &'a [u8], thing: &DeviceId) -> Result<Line
     let mut lines = Vec::with_capacity(count);
     for _ in 0..count {
         let fields = Fields::read(&mut d, &mut base).ok_or(ContentFault::UnreadablePack)?;
-        // A record that only sets base values says nothing itself.
-        if fields.is_base_only() {
-            continue;
-        }
-        let line = match fields.resolve(&base, thing) {
-            Ok(line) if seen.contains(&lines, &line) => {
-                Err(Refused { sensor: Some(line.sensor), fault: ContentFault::DuplicateRecord })
-            }
-            Ok(line) => {
-                seen.note(lines.len());
-                Ok(line)
-            }
-            Err(refused) => Err(refused),
-        };
-        lines.push(line);
+        seen.add(&mut lines, fields, &base, thing);
     }
     Ok(lines)
 }
@@ -91,6 +96,25 @@ struct Seen {
 }
 
 impl Seen {
+    /// Adds a record to the lines before it.
+    fn add<'a>(&mut self, lines: &mut Lines<'a>, fields: Fields<'a>, base: &Base<'a>, thing: &DeviceId) {
+        // A record that only sets base values says nothing itself.
+        if fields.is_base_only() {
+            return;
+        }
+        let line = match fields.resolve(base, thing) {
+            Ok(line) if self.contains(lines, &line) => {
+                Err(Refused { sensor: Some(line.sensor), fault: ContentFault::DuplicateRecord })
+            }
+            Ok(line) => {
+                self.note(lines.len());
+                Ok(line)
+            }
+            Err(refused) => Err(refused),
+        };
+        lines.push(line);
+    }
+
     fn contains(&mut self, lines: &Lines<'_>, line: &Line<'_>) -> bool {
         let compare = |place: &usize| match &lines[*place] {
             Ok(known) => known.sensor.cmp(&line.sensor).then(known.time.cmp(&line.time)),
@@ -118,8 +142,8 @@ impl Seen {
 
 /// Base values hold for all later records until they are set again (RFC 8428, section 4.1).
 #[derive(Default)]
-struct Base<'a> {
-    name: &'a str,
+pub(super) struct Base<'a> {
+    pub(super) name: &'a str,
     time: Option<Number>,
     /// The base time as an instant: what a record without a time of its own has.
     instant: Option<Result<UnixMillis, ContentFault>>,
@@ -128,21 +152,21 @@ struct Base<'a> {
 }
 
 impl Base<'_> {
-    fn set_time(&mut self, time: Number) {
+    pub(super) fn set_time(&mut self, time: Number) {
         self.instant = Some(time.as_ref().map_err(|_| ContentFault::BadTime).and_then(Quantity::instant));
         self.time = Some(time);
     }
 }
 
 #[derive(Default)]
-struct Fields<'a> {
-    name: Option<&'a str>,
-    unit: Option<&'a str>,
-    value: Option<Number>,
+pub(super) struct Fields<'a> {
+    pub(super) name: Option<&'a str>,
+    pub(super) unit: Option<&'a str>,
+    pub(super) value: Option<Number>,
     text: Option<&'a str>,
     other: usize,
     sum: bool,
-    time: Option<Number>,
+    pub(super) time: Option<Number>,
 }
 
 impl<'a> Fields<'a> {
@@ -303,5 +327,78 @@ mod tests {
                 prop_assert_eq!(fault, again.then_some(ContentFault::DuplicateRecord));
             }
         }
+    }
+
+    /// A number as a device writes it, or otherwise.
+    fn numbers() -> impl Strategy<Value = Vec<u8>> {
+        let encoded = |mantissa: i64, exponent: Option<i64>| {
+            crate::cbor::encode(|e| match exponent {
+                None => e.i64(mantissa)?.ok(),
+                Some(exponent) => e.tag(minicbor::data::Tag::new(4))?.array(2)?.i64(exponent)?.i64(mantissa)?.ok(),
+            })
+        };
+        prop_oneof![
+            (any::<i64>(), proptest::option::of(-14i64..14)).prop_map(move |(m, e)| encoded(m, e)),
+            (1i64 << 30..1 << 32).prop_map(move |m| encoded(m, None)),
+            any::<f64>().prop_map(|v| crate::cbor::encode(|e| e.f64(v)?.ok())),
+            Just(vec![0x63, b'a', b'b', b'c']),
+        ]
+    }
+
+    /// Labels, those that the common shape has more often than others, each with a value that may fit.
+    fn pairs() -> impl Strategy<Value = Vec<u8>> {
+        let names =
+            prop_oneof![Just("dev-1/"), Just("a"), Just("b"), Just("dev-1/c"), Just("Cel"), Just("dev-2/a"), Just("")];
+        (prop_oneof![9 => prop::sample::select(vec![-3i64, -2, 0, 1, 2, 6]), 1 => -9i64..12], names, numbers())
+            .prop_map(|(label, name, number)| {
+                let mut bytes = crate::cbor::encode(|e| e.i64(label)?.ok());
+                match label {
+                    label::BASE_NAME | label::NAME | label::UNIT => {
+                        bytes.extend(crate::cbor::encode(|e| e.str(name)?.ok()))
+                    }
+                    _ => bytes.extend(number),
+                }
+                bytes
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn what_the_common_reader_reads_the_general_one_reads_the_same(
+            records in proptest::collection::vec(proptest::collection::vec(pairs(), 0..5), 1..5),
+            cut in proptest::option::weighted(0.2, any::<prop::sample::Index>()),
+            flip in proptest::option::weighted(0.2, (any::<prop::sample::Index>(), 0u8..8)),
+        ) {
+            let mut payload = vec![0x80 | records.len() as u8];
+            for record in &records {
+                payload.push(0xa0 | record.len() as u8);
+                payload.extend(record.concat());
+            }
+            if let Some((at, bit)) = flip {
+                let at = at.index(payload.len());
+                payload[at] ^= 1 << bit;
+            }
+            if let Some(at) = cut {
+                payload.truncate(at.index(payload.len()));
+            }
+            if let Some(common) = read_common(&payload, &thing()) {
+                prop_assert_eq!(format!("{:?}", Ok::<_, ContentFault>(common)), format!("{:?}", read_any(&payload, &thing())));
+            }
+        }
+    }
+
+    #[test]
+    fn what_devices_write_is_common() {
+        let reading = |sensor: &str, value: i64| crate::senml::Reading {
+            sensor: sensor.parse().unwrap(),
+            unit: "kWh".into(),
+            value: Some(crate::Decimal::new(value, -4)),
+        };
+        let readings = [reading("a", 5), reading("b", -30_903), reading("c", i64::MAX >> 2)];
+        let pack = crate::senml::write_pack(&thing(), UnixMillis(1_795_176_000_123), &readings);
+        assert_eq!(read_common(&pack, &thing()).unwrap().len(), 3);
+        // A label twice, in two encodings.
+        let twice = [0x81, 0xa2, 0x02, 0x01, 0x18, 0x02, 0x01];
+        assert!(read_common(&twice, &thing()).is_none() && read_any(&twice, &thing()).is_err());
     }
 }

@@ -12,7 +12,7 @@ pub(super) const ABSOLUTE: i64 = 1 << 28;
 /// The last millisecond of the year 9999.
 pub(super) const LAST_MILLI: i64 = 253_402_300_799_999;
 /// The exponents that a decimal fraction may have.
-const EXPONENTS: std::ops::RangeInclusive<i8> = -12..=12;
+pub(super) const EXPONENTS: std::ops::RangeInclusive<i8> = -12..=12;
 
 /// An exact number within the profile's range.
 #[derive(Clone, Debug)]
@@ -24,8 +24,8 @@ pub(crate) enum Quantity {
         /// See [`EXPONENTS`].
         exponent: i8,
     },
-    /// A float, or a sum of a base value and a value.
-    Big(Decimal),
+    /// A float, or a sum of a base value and a value: rare, and out of the way of the others.
+    Big(Box<Decimal>),
 }
 
 /// A number as it stood in a record: it may be one that the profile does not allow.
@@ -35,7 +35,7 @@ impl From<Quantity> for Decimal {
     fn from(quantity: Quantity) -> Self {
         match quantity {
             Quantity::Words { mantissa, exponent } => Self::new(mantissa, exponent.into()),
-            Quantity::Big(decimal) => decimal,
+            Quantity::Big(decimal) => *decimal,
         }
     }
 }
@@ -43,7 +43,7 @@ impl From<Quantity> for Decimal {
 impl Quantity {
     /// The exact sum with a base value.
     pub(super) fn plus(self, base: &Self) -> Self {
-        Self::Big(&Decimal::from(self) + &Decimal::from(base.clone()))
+        Self::Big(Box::new(&Decimal::from(self) + &Decimal::from(base.clone())))
     }
 
     /// The instant that it is as a time of SenML, in seconds.
@@ -112,7 +112,11 @@ fn within_years(millis: i128) -> Result<UnixMillis, ContentFault> {
 /// Reads a number: an integer, a decimal fraction, or a float taken as the shortest decimal of its double. The outer nothing is
 /// for an item that is no number at all.
 pub(super) fn number(d: &mut Decoder<'_>) -> Option<Number> {
-    let float = |value: f64| Decimal::from_float(value).map(Quantity::Big).map_err(|_| ContentFault::NumberOutOfRange);
+    let float = |value: f64| {
+        Decimal::from_float(value)
+            .map(|decimal| Quantity::Big(Box::new(decimal)))
+            .map_err(|_| ContentFault::NumberOutOfRange)
+    };
     let integer = |mantissa: i64| Quantity::Words { mantissa, exponent: 0 };
     match d.datatype().ok()? {
         Type::F16 => d.f16().ok().map(|v| float(v.into())),

@@ -37,7 +37,7 @@ pub struct CommandArgs {
     #[command(subcommand)]
     pub action: ActionArg,
     /// Seconds until the command expires by the device's clock
-    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 3600, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 3600)]
     pub expires: u32,
     /// Sign with the key in this file instead of the one in KMS
     #[arg(long, global = true, value_name = "FILE")]
