@@ -59,7 +59,7 @@ fn read_common<'a>(payload: &'a [u8], thing: &DeviceId) -> Option<Lines<'a>> {
     let mut cursor = Cursor::new(payload);
     let count = cursor.count().and_then(|count| usize::try_from(count).ok());
     let count = count.filter(|count| (1..=MAX_RECORDS).contains(count))?;
-    let (mut base, mut seen, mut lines) = (Base::default(), Seen::default(), Vec::with_capacity(count));
+    let (mut base, mut seen, mut lines) = (Base::default(), Seen::of(count), Vec::with_capacity(count));
     for _ in 0..count {
         let fields = cursor.fields(&mut base)?;
         seen.add(&mut lines, fields, &base, thing);
@@ -78,7 +78,7 @@ fn read_any<'a>(payload: &'a [u8], thing: &DeviceId) -> Result<Lines<'a>, Conten
     let count = usize::try_from(count).ok().filter(|count| *count <= MAX_RECORDS);
     let count = count.ok_or(ContentFault::TooManyRecords)?;
     let mut base = Base::default();
-    let mut seen = Seen::default();
+    let mut seen = Seen::of(count);
     let mut lines = Vec::with_capacity(count);
     for _ in 0..count {
         let fields = Fields::read(&mut d, &mut base).ok_or(ContentFault::UnreadablePack)?;
@@ -88,7 +88,6 @@ fn read_any<'a>(payload: &'a [u8], thing: &DeviceId) -> Result<Lines<'a>, Conten
 }
 
 /// Which records came already: the places of those without a fault, in order of sensor and time.
-#[derive(Default)]
 struct Seen {
     places: Vec<usize>,
     /// Where the record asked for last belongs.
@@ -96,6 +95,11 @@ struct Seen {
 }
 
 impl Seen {
+    /// None yet, and room for so many.
+    fn of(count: usize) -> Self {
+        Self { places: Vec::with_capacity(count), at: 0 }
+    }
+
     /// Adds a record to the lines before it.
     fn add<'a>(&mut self, lines: &mut Lines<'a>, fields: Fields<'a>, base: &Base<'a>, thing: &DeviceId) {
         // A record that only sets base values says nothing itself.
