@@ -178,7 +178,7 @@ def test_another_certificate_heals_what_was_superseded_and_nothing_heals_a_compr
             enrolment.lists.put(issuer)
             enrolment.look()
             told = refuses(installation, "device", "reinstate", thing)
-            assert "(certificate_revoked)" in told
+            assert "needs another certificate" in told
             assert "vitro device renew" in told
     assert newcomer.row()["status"] == "suspended"
     # Nor does a good one whose authority nobody here trusts.
@@ -197,10 +197,10 @@ def test_another_certificate_heals_what_was_superseded_and_nothing_heals_a_compr
     assert (newcomer.state(), revoked.state(), held.state()) == ("REVOKED", "REVOKED", "ACTIVE")
     assert newcomer.connect() is None
     assert revoked.connect() is None
-    # The look withdrew the second, which was a replaced one by then. What is revoked stays so when the renewal is finished.
+    # What is revoked stays so when the renewal is finished.
     held.configure()
     done = vitro(installation, "device", "renew", thing, "--folder", held.folder, "--finish")
-    assert (done["inactive"], done["revoked"]) == ([], [newcomer.id])
+    assert (done["inactive"], sorted(done["revoked"])) == ([], sorted([newcomer.id, revoked.id]))
     assert (newcomer.state(), revoked.state(), held.state()) == ("REVOKED", "REVOKED", "ACTIVE")
     assert newcomer.row()["certificate_ids"] == {held.id}
     # A new environment knows the registry as it is; one that works may know it as it was five seconds ago.
