@@ -42,7 +42,17 @@ impl Ports {
             .collect();
         let mut suspended = BTreeSet::new();
         let mut revoked = Holders::new();
-        for child in authorities.iter().filter(|child| entries.contains_key(&child.identity)) {
+        for child in authorities {
+            let Some(reason) = entries.get(&child.identity) else { continue };
+            if !is_of_key(*reason)
+                && authorities
+                    .iter()
+                    .any(|other| stands_in(other, child, now) && !entries.contains_key(&other.identity))
+            {
+                // It has another certificate for its key, by which all chains are as good as they were.
+                self.trust.note_revoked(child.id, now).await?;
+                continue;
+            }
             for below in subtree(child, authorities) {
                 self.trust.note_revoked(below.id, now).await?;
                 for holder in self.registry.under_issuer(below.key_hash).await? {
@@ -164,6 +174,19 @@ impl Ports {
     ) -> Result<Option<vitro_proof::SequenceNumber>, CloudError> {
         self.readings.highest_before(thing, now).await
     }
+}
+
+/// Whether a reason speaks of the authority's key, and not of its certificate alone.
+fn is_of_key(reason: RevocationReason) -> bool {
+    !matches!(
+        reason,
+        RevocationReason::Superseded | RevocationReason::CessationOfOperation | RevocationReason::AffiliationChanged
+    )
+}
+
+/// Whether an authority has the key of another one, by a certificate that is good now.
+fn stands_in(other: &TrustedAuthority, for_one: &TrustedAuthority, now: UnixMillis) -> bool {
+    other.id != for_one.id && other.key_hash == for_one.key_hash && other.revoked_at.is_none() && other.not_after > now
 }
 
 /// An authority and all below it. A circle, which no signature can make but a damaged table could, ends.

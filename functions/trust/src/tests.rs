@@ -527,3 +527,32 @@ async fn one_device_that_fails_holds_up_none_of_the_others() {
     site.look().await.unwrap();
     is_carried_out(&site).await;
 }
+
+#[tokio::test]
+async fn an_authority_that_goes_over_to_another_certificate_takes_nobody_with_it() {
+    for (reason, out) in
+        [(Some(RevocationReason::Superseded), false), (Some(RevocationReason::CaCompromise), true), (None, true)]
+    {
+        let site = Site::new();
+        // The same key, under another certificate of the same root.
+        let second = {
+            let mut second = site.world.kept().authorities[1].clone();
+            second.id = Hash([0xee; 32]);
+            second.identity.serial = Serial::from_bytes(&[10]).unwrap();
+            second.crl_url = None;
+            second
+        };
+        site.world.kept.lock().unwrap().authorities.push(second);
+        let old = [(9, reason)];
+        site.publish(&site.root, site.root.list(&Said { number: 8, from: -10, to: 500, revoked: &old }));
+        site.publish(&site.below, site.below.list(&Said { number: 3, from: -10, to: 500, revoked: &[] }));
+        site.look().await.unwrap();
+        assert_eq!(site.world.device("under").await.status == Status::Suspended, out, "{reason:?}");
+        assert!(site.world.kept().authorities[1].revoked_at.is_some());
+        // And with both on the list, nothing is left to stand on.
+        let both = [(9, reason), (10, reason)];
+        site.publish(&site.root, site.root.list(&Said { number: 9, from: -5, to: 500, revoked: &both }));
+        site.look().await.unwrap();
+        assert_eq!(suspended_for(&site.world.device("under").await), Some(Cause::IssuerRevoked));
+    }
+}
