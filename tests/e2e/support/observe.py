@@ -87,7 +87,7 @@ def quarantined(installation: Installation, row: dict[str, Any]) -> dict[str, An
 
 def refusals(installation: Installation, thing: str) -> list[tuple[str, dict[str, Any]]]:
     """Reason and whole rule event of each quarantined message of a device."""
-    documents = [quarantined(installation, row) for row in parked(installation, thing) if "key" in row]
+    documents = [quarantined(installation, row) for row in parked_by_the_stack(installation, thing) if "key" in row]
     return [(document["reason"], document["event"]) for document in documents]
 
 
