@@ -5,242 +5,25 @@ mod agreement_file;
 mod audit;
 mod deeds;
 mod events;
+mod grammar;
 mod lifecycle;
 mod print;
 mod registry;
 
 use std::io::Write;
-use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
 use serde::Serialize;
 use vitro_client::{Client, Published};
-use vitro_contract::{AgreementId, MspId, Roles, Shard};
+use vitro_contract::Roles;
 use vitro_ledger::{ConnectionProfile, Ledger};
-use vitro_proof::{DeviceId, Hash, LocalDay};
+
+pub use grammar::{ApproveDevicesArgs, EventsArgs, LedgerArgs, LedgerCommand, PeriodArgs, RolesArgs};
 
 use crate::cli::Global;
 use crate::error::CliError;
 use crate::files;
-use crate::instant::parse_instant;
 use crate::output;
 use crate::session::Session;
-
-/// `vitro ledger` with its own flags.
-#[derive(Debug, Args)]
-pub struct LedgerArgs {
-    /// Connection profile of the calling party: where the network is, and as whom to speak (JSON, readable by its owner alone)
-    #[arg(long, global = true, env = "VITRO_LEDGER_PROFILE", value_name = "FILE")]
-    pub profile: Option<PathBuf>,
-    /// Print JSON
-    #[arg(long, global = true)]
-    pub json: bool,
-    /// What to do on the ledger.
-    #[command(subcommand)]
-    pub command: LedgerCommand,
-}
-
-/// What to do on the ledger.
-#[derive(Debug, Subcommand)]
-pub enum LedgerCommand {
-    /// How far the chain is, and who plays which role
-    Status,
-    /// Show a block of the chain
-    Block {
-        /// Its number
-        number: u64,
-    },
-    /// Show a transaction
-    Transaction {
-        /// Its id
-        id: String,
-    },
-    /// Show what the contract told, block by block, a line each
-    Events(EventsArgs),
-    /// Bring the chaincode onto the channel: install, approve, commit
-    #[command(subcommand)]
-    Lifecycle(lifecycle::LifecycleCommand),
-    /// Submit this party's word on who plays which role; in force when all four said the same (admin)
-    ConfigureRoles(RolesArgs),
-    /// Register devices on the ledger as the AWS registry has them (operator)
-    RegisterDevice {
-        /// Thing names
-        #[arg(required = true)]
-        things: Vec<DeviceId>,
-    },
-    /// Approve devices: their entries are shown, and the hashes of exactly these are approved (admin of RC, DV)
-    ApproveDevices(ApproveDevicesArgs),
-    /// List devices on the ledger
-    Devices {
-        /// Only this shard
-        #[arg(long)]
-        shard: Option<Shard>,
-    },
-    /// Show a device and its chain of blocks
-    Device {
-        /// Thing name
-        thing: DeviceId,
-    },
-    /// Propose an agreement that is written in TOML or JSON (admin)
-    Propose {
-        /// The agreement
-        file: PathBuf,
-    },
-    /// Propose other terms for an agreement, from their first day on: a billing period begins there (admin)
-    Amend {
-        /// The whole new terms, written as the agreement was
-        file: PathBuf,
-    },
-    /// Propose the end of an agreement (admin)
-    Terminate {
-        /// Its id
-        id: AgreementId,
-        /// Last local day on which it holds, YYYY-MM-DD: a billing period ends there
-        #[arg(long)]
-        last: LocalDay,
-    },
-    /// What a draft would have billed over past days, both included, if it had held then
-    Simulate {
-        /// The draft, in TOML or JSON
-        #[arg(required_unless_present = "proposal", conflicts_with = "proposal")]
-        file: Option<PathBuf>,
-        /// Id of an agreement instead, of which something was proposed
-        #[arg(long, value_name = "ID", requires = "hash")]
-        proposal: Option<AgreementId>,
-        /// Hash of what was proposed
-        #[arg(long, requires = "proposal")]
-        hash: Option<Hash>,
-        /// First local day, YYYY-MM-DD
-        #[arg(long)]
-        from: LocalDay,
-        /// Last local day, YYYY-MM-DD
-        #[arg(long)]
-        to: LocalDay,
-    },
-    /// Approve what was proposed: an agreement, an amendment or a termination (admin)
-    Approve {
-        /// Its id
-        id: AgreementId,
-        /// Hash of what is approved; needed if several proposals of the id are open
-        #[arg(long)]
-        hash: Option<Hash>,
-        /// File with the terms as this party understands them: approve only if they are the same
-        #[arg(long, value_name = "FILE", conflicts_with = "hash")]
-        file: Option<PathBuf>,
-    },
-    /// Show the proposals of an agreement, or of all
-    Agreement {
-        /// Its id
-        id: Option<AgreementId>,
-    },
-    /// Query an agreement's summaries over days, both included
-    Summaries(PeriodArgs),
-    /// Show what the ledger has of a device's day
-    Day {
-        /// Thing name
-        thing: DeviceId,
-        /// Local day of the site, YYYY-MM-DD
-        day: LocalDay,
-    },
-    /// Show all that became of a device's days: accounts, corrections, the statements that cite them
-    History {
-        /// Thing name
-        thing: DeviceId,
-        /// First local day, YYYY-MM-DD
-        from: LocalDay,
-        /// Last local day; left out for the first alone
-        to: Option<LocalDay>,
-    },
-    /// All that an auditor needs of a device's day (--json: with the block's bytes)
-    Audit {
-        /// Thing name
-        thing: DeviceId,
-        /// Local day of the site, YYYY-MM-DD
-        day: LocalDay,
-    },
-    /// Show a shard's signs of life, hour by hour, and of which hours nothing was said
-    Hours {
-        /// The shard
-        shard: Shard,
-        /// An instant in the first hour, RFC 3339
-        #[arg(long, value_parser = parse_instant)]
-        from: i64,
-        /// An instant in the last hour, RFC 3339
-        #[arg(long, value_parser = parse_instant)]
-        to: i64,
-    },
-    /// Close a period, both days included: the statement is drawn (operator)
-    Close(PeriodArgs),
-    /// List the closed periods of an agreement
-    Statements {
-        /// The agreement's id
-        id: AgreementId,
-    },
-    /// Show a statement
-    Statement {
-        /// Its id: 64 hexadecimal digits
-        id: Hash,
-    },
-    /// Store the operator's profile in Secrets Manager, where the functions read it
-    PutSecret,
-}
-
-/// Which MSP plays which role.
-#[derive(Debug, Args)]
-pub struct RolesArgs {
-    /// MSP of the operator
-    #[arg(long, default_value = "OperatorMSP")]
-    pub operator: MspId,
-    /// MSP of resource consumption
-    #[arg(long, default_value = "RcMSP")]
-    pub rc: MspId,
-    /// MSP of data verification
-    #[arg(long, default_value = "DvMSP")]
-    pub dv: MspId,
-    /// MSP of the service provider
-    #[arg(long, default_value = "SpMSP")]
-    pub sp: MspId,
-}
-
-/// Which devices are approved.
-#[derive(Debug, Args)]
-pub struct ApproveDevicesArgs {
-    /// Thing names
-    pub things: Vec<DeviceId>,
-    /// Every device of a shard that this party has not approved yet
-    #[arg(long, conflicts_with = "things", required_unless_present = "things")]
-    pub shard: Option<Shard>,
-}
-
-/// An agreement and days, both included.
-#[derive(Debug, Args)]
-pub struct PeriodArgs {
-    /// The agreement's id
-    pub id: AgreementId,
-    /// First local day, YYYY-MM-DD
-    #[arg(long)]
-    pub from: LocalDay,
-    /// Last local day, YYYY-MM-DD
-    #[arg(long)]
-    pub to: LocalDay,
-}
-
-/// Arguments of `ledger events`.
-#[derive(Debug, Args)]
-pub struct EventsArgs {
-    /// The first block
-    #[arg(long, value_name = "BLOCK", default_value_t = 0)]
-    pub from: u64,
-    /// The last block; default: the newest
-    #[arg(long, value_name = "BLOCK")]
-    pub to: Option<u64>,
-    /// Only events of this name
-    #[arg(long)]
-    pub name: Option<String>,
-    /// Wait for further blocks until stopped
-    #[arg(long)]
-    pub follow: bool,
-}
 
 /// A transaction's answer as it is printed in JSON.
 #[derive(Serialize)]
