@@ -178,6 +178,10 @@ def _consistent(payload: dict[int, Any], figures: list[Summary]) -> None:
                 total = cbor.EXACT.add(total, slot)
             if total != increase or largest > increase:
                 raise Refused("bad_summaries", "increase")
+            began = one[6][1] if one[11] is None else one[11]
+            never_down = one[13] == one[14] == one[15] == 0
+            if never_down and increase != cbor.EXACT.subtract(one[7][1].value, began.value):
+                raise Refused("bad_summaries", "increase of the register")
 
 
 def follows(block: Block, chain: Sequence[Block]) -> None:

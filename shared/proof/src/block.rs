@@ -313,7 +313,14 @@ fn check_summaries(block: &Block, summaries: &[Summary]) -> Result<(), BlockFaul
         {
             return bad(name, "first and last do not fit the count of values");
         }
-        if let Some(Figures::Counter { increase, largest_step, grid, .. }) = &s.figures {
+        if let Some(Figures::Counter { increase, largest_step, grid, resets, rollovers, decreases }) = &s.figures {
+            // What it began with is the opening, or its first value where there is none.
+            let began = s.opening.as_ref().or(s.first.as_ref().map(|at| &at.value));
+            if let (0, 0, 0, Some(began), Some(last)) = (resets, rollovers, decreases, began, &s.last)
+                && *increase != &last.value - began
+            {
+                return bad(name, "the register never went down, and yet the increase is not from opening to last");
+            }
             if grid.len() != summary::grid_slots(block.bounds) {
                 return bad(name, "the grid has not one slot for each quarter of an hour");
             }

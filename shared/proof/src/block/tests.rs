@@ -37,8 +37,12 @@ fn block(from: i64, first: u64, count: u64) -> Block {
     }
 }
 
+/// A register whose day has one value at most, which lies in the first quarter of an hour.
 fn counter(opening: Option<i64>, last: Option<(i64, i64)>) -> Summary {
     let at = last.map(|(seconds, value)| At { time: UnixMillis(seconds * 1000), value: Decimal::from(value) });
+    let increase = last.map_or(0, |(_, value)| value - opening.unwrap_or(value));
+    let mut grid = vec![Decimal::zero(); 96];
+    grid[0] = Decimal::from(increase);
     Summary {
         sensor: "energy".parse().unwrap(),
         unit: "kWh".into(),
@@ -50,12 +54,12 @@ fn counter(opening: Option<i64>, last: Option<(i64, i64)>) -> Summary {
         last: at.clone(),
         opening: opening.map(Decimal::from),
         figures: at.map(|_| Figures::Counter {
-            increase: Decimal::zero(),
+            increase: Decimal::from(increase),
             resets: 0,
             rollovers: 0,
             decreases: 0,
-            largest_step: Decimal::zero(),
-            grid: vec![Decimal::zero(); 96],
+            largest_step: Decimal::from(increase),
+            grid,
         }),
     }
 }
@@ -86,6 +90,28 @@ fn a_block_opens_to_what_was_sealed() {
     let opened = opened(0, block(0, 0, 10), &summaries).unwrap();
     assert_eq!((opened.number, opened.block.end(), opened.block.is_daily()), (BlockNumber(0), 10, true));
     assert_eq!(opened.summaries, summaries);
+}
+
+#[test]
+fn a_register_that_never_went_down_counts_from_opening_to_last() {
+    for opening in [None, Some(3)] {
+        for (off, fits) in [(0, true), (1, false), (1_000_000, false)] {
+            let mut summary = counter(opening, Some((60, 9)));
+            let Some(Figures::Counter { increase, largest_step, grid, .. }) = &mut summary.figures else {
+                unreachable!()
+            };
+            // The grid adds up, and yet nobody's register counted that.
+            for figure in [increase, largest_step, &mut grid[0]] {
+                *figure = &*figure + &Decimal::from(off);
+            }
+            let result = opened(0, block(0, 0, 10), &[summary.clone()]);
+            assert_eq!(result.is_ok(), fits, "{opening:?} {off}: {result:?}");
+            if let (Some(Figures::Counter { resets, .. }), false) = (&mut summary.figures, fits) {
+                *resets = 1;
+                assert!(opened(0, block(0, 0, 10), &[summary]).is_ok(), "after a reset it may");
+            }
+        }
+    }
 }
 
 #[test]

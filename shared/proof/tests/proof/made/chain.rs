@@ -250,6 +250,14 @@ fn changes() -> Vec<(&'static str, Change)> {
         ),
         ("quarters that do not sum up", counter(|increase, _, _| *increase = &*increase + &Decimal::from(1))),
         ("a step above the increase", counter(|increase, step, _| *step = &*increase + &Decimal::from(1))),
+        (
+            "an increase that is not from opening to last, and no reset",
+            change(|_, s| {
+                if let Some(Figures::Counter { resets, .. }) = &mut s[0].figures {
+                    *resets = 0;
+                }
+            }),
+        ),
         ("another opening", change(|_, s| s[0].opening = Some(Decimal::from(4)))),
         ("no opening", change(|_, s| s[0].opening = None)),
         ("another predecessor", change(|b, _| b.previous = Hash([1; 32]))),
