@@ -14,6 +14,7 @@ use crate::error::{Failures, LedgerError};
 use crate::identity::{Identity, PemSigner, SharedSigner};
 use crate::limits::Limits;
 use crate::node::Node;
+use crate::orderer::Orderer;
 use crate::profile::{ConnectionProfile, Endorsers};
 use crate::proposal::{Call, NONCE_BYTES, Nonce, Proposal};
 use crate::proto::common;
@@ -33,7 +34,7 @@ pub struct Ledger {
     pub(crate) channel: String,
     chaincode: String,
     peers: Vec<Node>,
-    pub(crate) orderers: Vec<Node>,
+    pub(crate) orderers: Vec<Orderer>,
     plan: Endorsers,
     msp: String,
     pub(crate) identity: Identity,
@@ -64,15 +65,16 @@ impl Ledger {
         limits: Limits,
     ) -> Result<Self, LedgerError> {
         profile.check()?;
-        let nodes = |endpoints: &[_]| -> Result<Vec<_>, _> {
-            endpoints.iter().map(|endpoint| Node::new(endpoint, &limits)).collect()
-        };
         let identity = &profile.identity;
         Ok(Self {
             channel: profile.channel.clone(),
             chaincode: profile.chaincode.clone(),
-            peers: nodes(&profile.peers)?,
-            orderers: nodes(&profile.orderers)?,
+            peers: profile.peers.iter().map(|peer| Node::new(peer, &limits)).collect::<Result<_, _>>()?,
+            orderers: profile
+                .orderers
+                .iter()
+                .map(|orderer| Orderer::new(orderer, &limits))
+                .collect::<Result<_, _>>()?,
             plan: profile.endorsers.clone(),
             msp: identity.msp.clone(),
             identity: Identity::new(&identity.msp, &identity.certificate_pem, signer),

@@ -11,7 +11,7 @@ use crate::node::{CallError, Deliveries, Node};
 use crate::proposal;
 use crate::proto::common::{Envelope, HeaderType, Payload, Status};
 use crate::proto::events::{FilteredBlock, deliver_response::Type};
-use crate::proto::orderer::{SeekInfo, SeekNewest, SeekSpecified, seek_position};
+use crate::proto::orderer::{BroadcastResponse, SeekInfo, SeekNewest, SeekSpecified, seek_position};
 use crate::proto::transaction::TxValidationCode;
 use crate::transaction::SignedTransaction;
 
@@ -48,6 +48,8 @@ enum Handed {
     Queued,
     /// No acknowledgement came, but the envelope may have arrived.
     Unknown,
+    /// The same, since the orderer ended the stream that it came on after it refused another's envelope.
+    CutOff,
 }
 
 impl Ledger {
@@ -61,17 +63,27 @@ impl Ledger {
         let tx_id = &transaction.tx_id;
         // Opened before the transaction is handed in: a verdict cannot slip past.
         let mut watch = Watch::open(self).await?;
-        for round in 0..self.limits.broadcasts.max(1) {
-            if round > 0 {
+        let (mut round, mut cut_off, mut arrived) = (0, false, false);
+        while round < self.limits.broadcasts.max(1) {
+            if cut_off || arrived {
                 tracing::warn!(tx_id, "no verdict: the same transaction is handed in again");
             }
-            let limit = match self.hand_in(&transaction.envelope).await {
+            let handed = self.hand_in(&transaction.envelope, !cut_off).await;
+            let now_cut_off = matches!(handed, Ok(Handed::CutOff));
+            let limit = match handed {
+                // Looked up at once, and if need be handed in again on a stream of its own: it is cut off once at most.
+                Ok(Handed::CutOff) => Duration::ZERO,
                 Ok(Handed::Queued) => self.limits.commit,
                 Ok(Handed::Unknown) => self.limits.unacknowledged,
-                // In a later round the first may have been ordered, so a refusal tells nothing about it.
-                Err(error) if round == 0 => return Err(error),
-                Err(_) => self.limits.unacknowledged,
+                // If it was handed in before it may have been ordered then, so a refusal tells nothing about it.
+                Err(error) => match (arrived, cut_off && error.retryable()) {
+                    (false, false) => return Err(error),
+                    _ => self.limits.unacknowledged,
+                },
             };
+            cut_off |= now_cut_off;
+            arrived |= !now_cut_off;
+            round += u32::from(!now_cut_off);
             let mut outcome = watch.verdict(tx_id, limit).await;
             // A duplicate's verdict is not the transaction's own, and a verdict that was not seen may be there all the same.
             if outcome.is_none_or(|seen| seen.code == TxValidationCode::DuplicateTxid) {
@@ -91,34 +103,31 @@ impl Ledger {
         Err(LedgerError::OutcomeUnknown { tx_id: tx_id.clone() })
     }
 
-    /// Tries one orderer after another until one says something definite.
-    async fn hand_in(&self, envelope: &Envelope) -> Result<Handed, LedgerError> {
+    /// Tries one orderer after another, those that failed a moment ago last, until one may have the envelope or refuses it for good.
+    async fn hand_in(&self, envelope: &Envelope, shared: bool) -> Result<Handed, LedgerError> {
         let mut failures = Failures::default();
         let mut refused = None;
-        let mut arrived = false;
-        for orderer in &self.orderers {
-            match orderer.broadcast(envelope, self.limits.answer).await {
+        let mut order: Vec<_> = self.orderers.iter().collect();
+        order.sort_by_key(|orderer| orderer.node.is_resting(self.limits.rest));
+        for orderer in order {
+            let name = &orderer.node.name;
+            match orderer.broadcast(envelope, shared, self.limits.answer).await {
                 Ok(answer) if answer.status == Status::Success as i32 => return Ok(Handed::Queued),
-                Ok(answer) => {
-                    let error = LedgerError::NotOrdered {
-                        orderer: orderer.name.clone(),
-                        status: answer.status,
-                        info: answer.info,
-                    };
-                    if !error.retryable() && !arrived {
+                Ok(BroadcastResponse { status, info }) => {
+                    let error = LedgerError::NotOrdered { orderer: name.clone(), status, info };
+                    if !error.retryable() {
                         return Err(error);
                     }
                     refused = Some(error);
                 }
+                Err(error @ CallError::NotReached(_)) => failures.note(name, error),
+                // What may have arrived is not given to another orderer before it was looked up.
+                Err(CallError::CutOff) => return Ok(Handed::CutOff),
                 Err(error) => {
-                    arrived |= !matches!(error, CallError::NotReached(_));
-                    failures.note(&orderer.name, error);
+                    tracing::warn!(orderer = name, %error, "the transaction was not acknowledged");
+                    return Ok(Handed::Unknown);
                 }
             }
-        }
-        if arrived {
-            tracing::warn!(%failures, "no orderer acknowledged the transaction");
-            return Ok(Handed::Unknown);
         }
         let what = "no orderer takes the transaction";
         Err(refused.unwrap_or(LedgerError::Unavailable { what, failures }))

@@ -1,4 +1,4 @@
-//! One peer or orderer: its gRPC channel and the four calls a client makes. The stubs are written by hand; nothing is generated.
+//! One peer or orderer: its gRPC channel, and the calls to a peer. The stubs are written by hand; nothing is generated.
 
 use std::error::Error;
 use std::sync::{Mutex, PoisonError};
@@ -19,14 +19,13 @@ use crate::limits::Limits;
 use crate::profile::NodeEndpoint;
 use crate::proto::common::Envelope;
 use crate::proto::events;
-use crate::proto::orderer::BroadcastResponse;
 use crate::proto::peer::{ProposalResponse, SignedProposal};
 
 /// The largest message taken or sent: Fabric's own limit. tonic's is 4 MiB, less than a block may have.
 pub const MAX_MESSAGE_BYTES: usize = 100 << 20;
 
 const PROCESS_PROPOSAL: &str = "/protos.Endorser/ProcessProposal";
-const BROADCAST: &str = "/orderer.AtomicBroadcast/Broadcast";
+pub(crate) const BROADCAST: &str = "/orderer.AtomicBroadcast/Broadcast";
 const DELIVER_FILTERED: &str = "/protos.Deliver/DeliverFiltered";
 
 /// A connection that was idle for so long is made anew: between a Lambda and a node stand balancers and translators that forget a
@@ -62,7 +61,7 @@ pub(crate) struct Node {
 }
 
 /// Why a node did not do what it was asked.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum CallError {
     /// No connection came about: the node has seen nothing of the request.
     NotReached(String),
@@ -72,6 +71,8 @@ pub(crate) enum CallError {
     Answered(String),
     /// Nothing came back in time; the request may have arrived.
     Silent(Duration),
+    /// The orderer refused another envelope and ended the stream that both were on; this one may have arrived.
+    CutOff,
 }
 
 impl std::fmt::Display for CallError {
@@ -79,6 +80,7 @@ impl std::fmt::Display for CallError {
         match self {
             Self::NotReached(text) | Self::Broken(text) | Self::Answered(text) => f.write_str(text),
             Self::Silent(limit) => write!(f, "no answer within {} ms", limit.as_millis()),
+            Self::CutOff => f.write_str("the stream ended with the refusal of another transaction"),
         }
     }
 }
@@ -99,13 +101,17 @@ impl Node {
             .http2_keep_alive_interval(KEEP_ALIVE)
             .keep_alive_timeout(limits.connect)
             .tcp_nodelay(true);
-        Ok(Self {
-            name: endpoint.name.clone(),
-            msp: endpoint.msp.clone(),
-            connection: Mutex::new((builder.connect_lazy(), Instant::now())),
-            endpoint: builder,
+        Ok(Self::at(&endpoint.name, &endpoint.msp, builder))
+    }
+
+    pub(crate) fn at(name: &str, msp: &str, endpoint: Endpoint) -> Self {
+        Self {
+            name: name.to_owned(),
+            msp: msp.to_owned(),
+            connection: Mutex::new((endpoint.connect_lazy(), Instant::now())),
+            endpoint,
             failed: Mutex::new(None),
-        })
+        }
     }
 
     /// Whether it failed within the last `rest`.
@@ -114,30 +120,31 @@ impl Node {
         failed.is_some_and(|instant| instant.elapsed() < rest)
     }
 
-    fn remember<T>(&self, result: Result<T, CallError>) -> Result<T, CallError> {
+    pub(crate) fn remember<T>(&self, result: Result<T, CallError>) -> Result<T, CallError> {
         let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         *failed = match result {
-            Ok(_) | Err(CallError::Answered(_)) => None,
+            Ok(_) | Err(CallError::Answered(_) | CallError::CutOff) => None,
             Err(_) => Some(Instant::now()),
         };
         result
     }
 
-    async fn grpc(&self) -> Result<Grpc<Channel>, CallError> {
-        let channel = {
-            let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-            let (channel, used) = &mut *connection;
-            if used.elapsed() > IDLE {
-                *channel = self.endpoint.connect_lazy();
-            }
-            *used = Instant::now();
-            channel.clone()
-        };
-        let mut grpc = Grpc::new(channel)
-            .max_decoding_message_size(MAX_MESSAGE_BYTES)
-            .max_encoding_message_size(MAX_MESSAGE_BYTES);
-        grpc.ready().await.map_err(|error| CallError::NotReached(chain(&error)))?;
-        Ok(grpc)
+    /// The connection, and whether it is another one than before.
+    pub(crate) fn channel(&self) -> (Channel, bool) {
+        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let (channel, used) = &mut *connection;
+        let idle = used.elapsed() > IDLE;
+        if idle {
+            *channel = self.endpoint.connect_lazy();
+        }
+        *used = Instant::now();
+        (channel.clone(), idle)
+    }
+
+    /// Lets the connection go; the next call makes another.
+    pub(crate) fn renew(&self) {
+        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        *connection = (self.endpoint.connect_lazy(), Instant::now());
     }
 
     /// Has the peer simulate and, where it is a transaction, endorse. That changes nothing, so it is asked again over a new connection
@@ -148,23 +155,12 @@ impl Node {
         limit: Duration,
     ) -> Result<ProposalResponse, CallError> {
         let call = || async {
-            let mut grpc = self.grpc().await?;
+            let mut grpc = ready(self.channel().0).await?;
             let path = PathAndQuery::from_static(PROCESS_PROPOSAL);
             let answer = grpc.unary(Request::new(proposal.clone()), path, ProstCodec::default());
             Ok(answer.await.map_err(broken)?.into_inner())
         };
         self.remember(twice(limit, call).await)
-    }
-
-    /// Hands an envelope to the orderer. Each has a stream of its own: the orderer ends a stream at the first refusal, and with it
-    /// every acknowledgement still due on it.
-    pub(crate) async fn broadcast(&self, envelope: &Envelope, limit: Duration) -> Result<BroadcastResponse, CallError> {
-        let call = async {
-            let mut answers: Answers<BroadcastResponse> = self.stream(BROADCAST, envelope.clone()).await?;
-            let answer = answers.next().await?;
-            answer.ok_or_else(|| CallError::Broken("the stream ended without an answer".to_owned()))
-        };
-        self.remember(within(limit, call).await)
     }
 
     /// Opens a delivery and waits for its first message, so that every later block is seen for certain.
@@ -188,7 +184,7 @@ impl Node {
     where
         A: Message + Default + Send + Sync + 'static,
     {
-        let mut grpc = self.grpc().await?;
+        let mut grpc = ready(self.channel().0).await?;
         let (end, ended) = oneshot::channel::<()>();
         let open = futures_util::stream::once(ended).filter_map(|_| None);
         let requests = tokio_stream::once(first).chain(open);
@@ -197,6 +193,14 @@ impl Node {
         let answers = grpc.streaming(Request::new(requests), path, codec).await;
         Ok(Answers { answers: answers.map_err(broken)?.into_inner(), _end: end })
     }
+}
+
+/// A client over a connection, once that is made.
+pub(crate) async fn ready(channel: Channel) -> Result<Grpc<Channel>, CallError> {
+    let mut grpc =
+        Grpc::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_MESSAGE_BYTES);
+    grpc.ready().await.map_err(|error| CallError::NotReached(chain(&error)))?;
+    Ok(grpc)
 }
 
 async fn within<T>(limit: Duration, call: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
@@ -215,7 +219,7 @@ where
 }
 
 /// Tells a connection that never came about from one that broke, and both from a status that the node sent.
-fn broken(status: Status) -> CallError {
+pub(crate) fn broken(status: Status) -> CallError {
     if status.source().is_none() {
         return CallError::Answered(status.message().to_owned());
     }

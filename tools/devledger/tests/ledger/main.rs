@@ -1,6 +1,7 @@
 //! The client against the development ledger, over TLS on loopback.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod broadcast;
 mod chain;
 mod delivery;
 mod faults;

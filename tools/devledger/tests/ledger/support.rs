@@ -8,6 +8,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use vitro_devledger::{Answer, CallContext, Chaincode, Options, Refusal, Running, Simulation, start};
 use vitro_ledger::{ConnectionProfile, Ledger, Limits, PemSigner, SystemEnvironment};
 
@@ -91,14 +92,24 @@ impl Network {
     }
 }
 
+/// Bounds that suit a ledger on loopback.
+pub(crate) const LIMITS: Limits = Limits {
+    connect: Duration::from_secs(5),
+    simulate: Duration::from_secs(35),
+    answer: Duration::from_secs(5),
+    commit: Duration::from_secs(5),
+    unacknowledged: Duration::from_millis(800),
+    broadcasts: 3,
+    attempts: 5,
+    pause: Duration::from_millis(20),
+    rest: Duration::from_secs(30),
+};
+
 pub(crate) fn connect(profile: &ConnectionProfile) -> Ledger {
-    let limits = Limits {
-        answer: Duration::from_secs(5),
-        commit: Duration::from_secs(5),
-        unacknowledged: Duration::from_millis(800),
-        pause: Duration::from_millis(20),
-        ..Limits::default()
-    };
+    connect_with(profile, LIMITS)
+}
+
+pub(crate) fn connect_with(profile: &ConnectionProfile, limits: Limits) -> Ledger {
     let key = profile.identity.key_pem.as_ref().unwrap();
     let signer = Arc::new(PemSigner::from_pem(key.expose()).unwrap());
     Ledger::connect(profile, signer, Arc::new(SystemEnvironment), limits).unwrap()
@@ -118,6 +129,10 @@ pub(crate) async fn dead_address() -> String {
 #[derive(Clone)]
 pub(crate) struct Proxy {
     mode: Arc<AtomicU8>,
+    /// Ends the connections that there are.
+    cut: Arc<Notify>,
+    /// Connections of an earlier epoch carry nothing any more, and stay.
+    epoch: Arc<AtomicU64>,
     pub(crate) lost: Arc<AtomicU64>,
     pub(crate) address: String,
 }
@@ -143,6 +158,8 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let proxy = Self {
             mode: Arc::default(),
+            cut: Arc::default(),
+            epoch: Arc::default(),
             lost: Arc::default(),
             address: format!("https://{}", listener.local_addr().unwrap()),
         };
@@ -154,13 +171,16 @@ impl Proxy {
                     continue;
                 }
                 let target = target.clone();
+                let epoch = proxy.epoch.load(Ordering::SeqCst);
                 tokio::spawn(async move {
+                    let cut = proxy.cut.notified();
                     let Ok(server) = TcpStream::connect(target).await else { return };
                     let (client_in, client_out) = client.into_split();
                     let (server_in, server_out) = server.into_split();
                     tokio::select! {
-                        () = proxy.pump(client_in, server_out, Mode::LoseRequest) => {}
-                        () = proxy.pump(server_in, client_out, Mode::LoseAnswer) => {}
+                        () = proxy.pump(client_in, server_out, Mode::LoseRequest, epoch) => {}
+                        () = proxy.pump(server_in, client_out, Mode::LoseAnswer, epoch) => {}
+                        () = cut => {}
                     }
                 });
             }
@@ -172,9 +192,28 @@ impl Proxy {
         self.mode.store(mode as u8, Ordering::SeqCst);
     }
 
-    async fn pump(&self, mut from: impl AsyncReadExt + Unpin, mut to: impl AsyncWriteExt + Unpin, loses: Mode) {
+    /// Ends every connection that there is.
+    pub(crate) fn cut(&self) {
+        self.cut.notify_waiters();
+    }
+
+    /// Lets every connection that there is go silent; later ones work.
+    pub(crate) fn mute(&self) {
+        self.epoch.fetch_add(1, Ordering::SeqCst);
+    }
+
+    async fn pump(
+        &self,
+        mut from: impl AsyncReadExt + Unpin,
+        mut to: impl AsyncWriteExt + Unpin,
+        loses: Mode,
+        epoch: u64,
+    ) {
         let mut buffer = vec![0; 1 << 16];
         while let Ok(count @ 1..) = from.read(&mut buffer).await {
+            if self.epoch.load(Ordering::SeqCst) > epoch {
+                continue;
+            }
             let turns = |from: Mode, to: Mode| {
                 let order = Ordering::SeqCst;
                 self.mode.compare_exchange(from as u8, to as u8, order, order).is_ok()
