@@ -38,7 +38,7 @@ class Money:
         things = [device.thing for device in DEVICES]
         self._as("operator", "register-device", *things)
         for party in ("rc", "dv"):
-            self._as(party, "approve-devices", *things)
+            self._as(party, "approve-devices", "--yes", *things)
         proposal = self.folder / "agreement.json"
         proposal.write_text(json.dumps(self._agreement(), indent=2) + "\n")
         self._as("sp", "propose", str(proposal))

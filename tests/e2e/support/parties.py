@@ -37,7 +37,7 @@ class Parties:
         """Puts devices on the ledger, approved by those whom the contract asks."""
         self.call("operator", "register-device", *things)
         for party in ("rc", "dv"):
-            self.call(party, "approve-devices", *things)
+            self.call(party, "approve-devices", "--yes", *things)
 
     def agree(self, agreement: str, points: list[str], day: str, price: str) -> None:
         """An active agreement on these metering points, billed by the unit."""

@@ -120,6 +120,8 @@ mod tests {
             ("vitro device renew dev-1 --folder f --ca c --finish", ArgumentConflict),
             ("vitro ledger approve-devices", MissingRequiredArgument),
             ("vitro ledger approve-devices dev-1 --shard west", ArgumentConflict),
+            ("vitro ledger approve-devices --shard west --file list.csv", ArgumentConflict),
+            ("vitro ledger approve-devices --file list.csv --yes", ArgumentConflict),
             ("vitro ledger register-device", MissingRequiredArgument),
             ("vitro ledger statement abc", ValueValidation),
             ("vitro ledger close a/b --from 2026-01-01 --to 2026-01-02", ValueValidation),

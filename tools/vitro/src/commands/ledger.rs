@@ -2,6 +2,7 @@
 //! sends one to AWS, the operator's.
 
 mod agreement_file;
+mod approvals;
 mod audit;
 mod deeds;
 mod events;
@@ -109,7 +110,7 @@ pub async fn run(args: LedgerArgs, global: &Global, out: &mut dyn Write) -> Resu
             registry::register(&client, &things, &Session::open(global).await?, &mut screen).await
         }
         LedgerCommand::ApproveDevices(args) => {
-            registry::approve(&client, &args, &profile.identity.msp, &mut screen).await
+            approvals::approve(&client, &args, &profile.identity.msp, &mut screen).await
         }
         LedgerCommand::Devices { shard } => {
             screen.show(&client.devices(shard.as_ref()).await?, |out, devices| print::devices(out, devices))

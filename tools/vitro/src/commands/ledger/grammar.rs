@@ -51,7 +51,7 @@ pub enum LedgerCommand {
         #[arg(required = true)]
         things: Vec<DeviceId>,
     },
-    /// Approve devices: their entries are shown, and the hashes of exactly these are approved (admin of RC, DV)
+    /// Approve devices: those of a list of one's own, or those whose entries were read (admin of RC, DV)
     ApproveDevices(ApproveDevicesArgs),
     /// List devices on the ledger
     Devices {
@@ -189,10 +189,18 @@ pub struct RolesArgs {
 #[derive(Debug, Args)]
 pub struct ApproveDevicesArgs {
     /// Thing names
+    #[arg(required_unless_present_any = ["shard", "file"])]
     pub things: Vec<DeviceId>,
     /// Every device of a shard that this party has not approved yet
-    #[arg(long, conflicts_with = "things", required_unless_present = "things")]
+    #[arg(long, conflicts_with = "things")]
     pub shard: Option<Shard>,
+    /// This party's own list in CSV: device, and public_key (from the maker, or read from the device), metering_point or entry (its hash).
+    /// The ledger has to have each device just so
+    #[arg(long, conflicts_with_all = ["things", "shard"])]
+    pub file: Option<PathBuf>,
+    /// Without a list: what is shown is what this party knows of these devices
+    #[arg(long, conflicts_with = "file")]
+    pub yes: bool,
 }
 
 /// An agreement and days, both included.

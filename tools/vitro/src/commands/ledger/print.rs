@@ -95,6 +95,28 @@ pub(super) fn devices(out: &mut dyn Write, devices: &[DeviceView]) -> Shown {
     table(out, &["DEVICE", "METERING POINT", "SHARD", "APPROVED BY", "COUNTS", "ENTRY"], &rows)
 }
 
+/// Devices with what is approved of them, one after another.
+pub(super) fn entries(out: &mut dyn Write, devices: &[DeviceView]) -> Shown {
+    for DeviceView { entry, hash, .. } in devices {
+        let sensors = entry.tables.iter().map(|table| {
+            let sensors = table.sensors().iter().map(|sensor| format!("{} ({})", sensor.name, sensor.unit));
+            format!("table {}: {}", table.version(), list(sensors))
+        });
+        for (name, value) in [
+            ("device", entry.thing.to_string()),
+            ("public key", entry.public_key.to_string()),
+            ("meters", format!("{} of shard {}, in {}", entry.metering_point, entry.shard, entry.zone)),
+            ("sensors", sensors.collect::<Vec<_>>().join("; ")),
+            ("certificate", entry.certificate.to_string()),
+            ("entry", hash.to_string()),
+        ] {
+            line(out, &format!("{name:<12} {value}"))?;
+        }
+        line(out, "")?;
+    }
+    Ok(())
+}
+
 /// An agreement.
 pub(super) fn agreement(out: &mut dyn Write, view: &AgreementView) -> Shown {
     let agreement = &view.agreement;

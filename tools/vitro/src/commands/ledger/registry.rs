@@ -4,11 +4,11 @@ use serde::Serialize;
 use vitro_client::{Client, device_entry};
 use vitro_cloud::devices::Status;
 use vitro_cloud::queue::{Outbox, StatusTask};
-use vitro_contract::{ChainView, DeviceApproval, DeviceView};
+use vitro_contract::{ChainView, DeviceView};
 use vitro_ledger::Ledger;
 use vitro_proof::DeviceId;
 
-use super::{ApproveDevicesArgs, Screen, print};
+use super::{Screen, approvals, print};
 use crate::error::CliError;
 use crate::output;
 use crate::session::Session;
@@ -32,48 +32,19 @@ pub(super) async fn register(
             let malformed = |e| CliError::malformed(format!("the registry entry of {}", device.id), e);
             entries.push(device_entry(device).map_err(malformed)?);
         }
-        if entries.is_empty() {
-            continue;
+        for part in entries.chunks(approvals::BATCH) {
+            let published = match is_successor {
+                true => client.register_successors(part).await?,
+                false => client.register_devices(part).await?,
+            };
+            screen.done(published, |out, page| print::devices(out, &page.devices))?;
         }
-        let published = match is_successor {
-            true => client.register_successors(&entries).await?,
-            false => client.register_devices(&entries).await?,
-        };
-        screen.done(published, |out, page| print::devices(out, &page.devices))?;
     }
     // What was suspended before the ledger knew it is suspended there, too.
     for device in devices.iter().filter(|device| device.status != Status::Active) {
         session.status_queue().await?.status(&StatusTask { thing: device.id.clone() }).await?;
     }
     Ok(())
-}
-
-/// Approves exactly the entries that are read now.
-pub(super) async fn approve(
-    client: &Client<Ledger>,
-    args: &ApproveDevicesArgs,
-    msp: &str,
-    screen: &mut Screen<'_>,
-) -> Result<(), CliError> {
-    let mut views = Vec::new();
-    match &args.shard {
-        Some(shard) => {
-            views = client.devices(Some(shard)).await?;
-            views.retain(|view| view.approvals.iter().all(|approval| approval.msp != msp));
-        }
-        None => {
-            for thing in &args.things {
-                views.push(client.device(thing).await?);
-            }
-        }
-    }
-    if views.is_empty() {
-        return Err(CliError::NotFound("no device waits for this party's approval".into()));
-    }
-    let list: Vec<DeviceApproval> =
-        views.iter().map(|view| DeviceApproval { thing: view.entry.thing.clone(), entry: view.hash }).collect();
-    let published = client.approve_devices(&list).await?;
-    screen.done(published, |out, page| print::devices(out, &page.devices))
 }
 
 /// A device with its chain.
