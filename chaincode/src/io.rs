@@ -1,4 +1,4 @@
-//! A connection, encrypted or not.
+//! A connection, encrypted or not. The tests' peers use this file, too.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

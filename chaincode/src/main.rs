@@ -29,7 +29,7 @@ fn run() -> Result<(), ChaincodeError> {
         .enable_all()
         .build()
         .map_err(|error| ChaincodeError::Stopped(error.to_string()))?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let stop = stopped()?;
         let version = env!("CARGO_PKG_VERSION");
         match way {
@@ -44,13 +44,13 @@ fn run() -> Result<(), ChaincodeError> {
             Way::Peer(settings) => {
                 let tls = settings.tls.is_some();
                 tracing::info!(version, settings.address, tls, settings.chaincode_id, "joining the peer");
-                tokio::select! {
-                    ended = join(&settings, VitroChaincode::default()) => ended,
-                    () = stop => Ok(()),
-                }
+                join(&settings, VitroChaincode::default(), stop).await
             }
         }
-    })
+    });
+    // A call that was broken off may compute on: nobody waits for its thread.
+    runtime.shutdown_background();
+    ended
 }
 
 /// Ends with SIGTERM or SIGINT. Both are taken over before anything is served.

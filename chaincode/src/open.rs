@@ -14,6 +14,7 @@ pub(crate) struct OpenTransactions {
     /// Whether each one waits for an answer of the peer.
     waiting: HashMap<Transaction, bool>,
     gone: bool,
+    stopping: bool,
 }
 
 /// What becomes of a message of the shim.
@@ -28,9 +29,11 @@ pub(crate) enum Forward {
 }
 
 impl OpenTransactions {
-    /// Notes a message of the peer.
-    pub(crate) fn note_peer(&mut self, message: &ChaincodeMessage) {
+    /// Notes a message of the peer, and says whether the shim gets it: a call that comes while we stop is not begun. The end of the
+    /// stream tells the peer so; an answer in error would count as the contract's own refusal.
+    pub(crate) fn note_peer(&mut self, message: &ChaincodeMessage) -> bool {
         match message.r#type() {
+            Type::Init | Type::Transaction if self.stopping => return false,
             Type::Init | Type::Transaction => drop(self.waiting.insert(transaction(message), false)),
             Type::Response | Type::Error => {
                 if let Some(waiting) = self.waiting.get_mut(&transaction(message)) {
@@ -39,6 +42,7 @@ impl OpenTransactions {
             }
             _ => {}
         }
+        true
     }
 
     /// Notes a message of the shim, and says what becomes of it.
@@ -67,9 +71,14 @@ impl OpenTransactions {
         all.filter_map(|(transaction, waiting)| std::mem::take(waiting).then(|| gone(transaction.clone()))).collect()
     }
 
-    /// Whether the peer is gone and nothing runs any more.
+    /// From now on no call is begun; those that run go on.
+    pub(crate) fn stop(&mut self) {
+        self.stopping = true;
+    }
+
+    /// Whether the peer is gone, or we stop, and nothing runs any more.
     pub(crate) fn is_over(&self) -> bool {
-        self.gone && self.waiting.is_empty()
+        (self.gone || self.stopping) && self.waiting.is_empty()
     }
 }
 
@@ -112,6 +121,19 @@ mod tests {
             assert!(!open.is_over());
             assert_eq!(open.note_shim(&message(Type::Completed, txid)), Forward::Nobody);
         }
+        assert!(open.is_over());
+    }
+
+    #[test]
+    fn who_stops_begins_nothing_and_is_over_when_what_runs_is_done() {
+        let mut open = OpenTransactions::default();
+        assert!(open.note_peer(&message(Type::Transaction, "runs")));
+        open.stop();
+        assert!(!open.is_over());
+        assert!(!open.note_peer(&message(Type::Transaction, "late")) && !open.note_peer(&message(Type::Init, "late")));
+        assert_eq!(open.note_shim(&message(Type::GetState, "runs")), Forward::ToPeer);
+        assert!(open.note_peer(&message(Type::Response, "runs")));
+        assert_eq!(open.note_shim(&message(Type::Completed, "runs")), Forward::ToPeer);
         assert!(open.is_over());
     }
 }

@@ -27,12 +27,16 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// A silent peer is asked after this time whether it is there. A peer hangs up on who asks more often than once a minute.
 const SILENCE: Duration = Duration::from_secs(90);
 
-/// Registers at the peer and answers it until it ends the stream.
+/// Registers at the peer and answers it until it ends the stream, or until `stop`: then no call is begun, and those that run have a few seconds to end.
 ///
 /// # Errors
 /// [`ChaincodeError::Settings`] or [`ChaincodeError::Tls`] for settings that cannot work, [`ChaincodeError::Peer`] if the peer cannot be reached or the
 /// stream breaks.
-pub async fn join<C: Chaincode>(settings: &PeerSettings, chaincode: C) -> Result<(), ChaincodeError> {
+pub async fn join<C: Chaincode>(
+    settings: &PeerSettings,
+    chaincode: C,
+    stop: impl Future<Output = ()>,
+) -> Result<(), ChaincodeError> {
     let fault = |detail: String| ChaincodeError::Peer { address: settings.address.clone(), detail };
     let channel = connect(settings).await?;
     let shim = Shim::start(&settings.chaincode_id, chaincode).await?;
@@ -43,7 +47,7 @@ pub async fn join<C: Chaincode>(settings: &PeerSettings, chaincode: C) -> Result
         .max_encoding_message_size(DEFAULT_MAX_MESSAGE_SIZE);
     // The peer answers when it has read REGISTER, which the relay hands on meanwhile.
     let registered = async { Ok(client.register(ReceiverStream::new(messages)).await?.into_inner()) };
-    relay(stream, to_peer, registered).await.map_err(|status| fault(status.to_string()))
+    relay(stream, to_peer, registered, stop).await.map_err(|status| fault(status.to_string()))
 }
 
 async fn connect(settings: &PeerSettings) -> Result<Channel, ChaincodeError> {

@@ -1,6 +1,6 @@
 //! As a service: peers connect.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +8,8 @@ use fabric_shim::{Chaincode, DEFAULT_MAX_MESSAGE_SIZE};
 use fabric_shim_protos::peer::ChaincodeMessage;
 use fabric_shim_protos::peer::chaincode_server::{Chaincode as ChaincodeService, ChaincodeServer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
@@ -16,7 +17,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::error::ChaincodeError;
 use crate::io::Io;
-use crate::relay::relay;
+use crate::relay::{STOPPED, relay};
 use crate::settings::ServiceTls;
 use crate::shim::{QUEUE, Shim, WINDOW};
 use crate::tls;
@@ -27,7 +28,7 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// A peer that says nothing is asked after this time whether it is there, and given up after half of it.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// Serves peers that connect, until `stop`.
+/// Serves peers that connect, until `stop`: then no call is begun, and those that run have a few seconds to end.
 ///
 /// # Errors
 /// [`ChaincodeError::Tls`] if certificate or key are not usable, [`ChaincodeError::Stopped`] if the server ends by itself.
@@ -39,22 +40,37 @@ pub async fn serve<C: Chaincode>(
     stop: impl Future<Output = ()>,
 ) -> Result<(), ChaincodeError> {
     let acceptor = tls.map(|tls| tls::server(tls).map(|config| TlsAcceptor::from(Arc::new(config)))).transpose()?;
-    let service = Service { shim: Arc::new(Shim::start(chaincode_id, chaincode).await?) };
+    let (stopping, stopped) = watch::channel(false);
+    let service = Service { shim: Arc::new(Shim::start(chaincode_id, chaincode).await?), stopped: stopped.clone() };
     let service = ChaincodeServer::new(service)
         .max_decoding_message_size(DEFAULT_MAX_MESSAGE_SIZE)
         .max_encoding_message_size(DEFAULT_MAX_MESSAGE_SIZE);
     let (sender, connections) = mpsc::channel(QUEUE);
     let accepting = tokio::spawn(accept(listener, acceptor, sender));
-    let served = tonic::transport::Server::builder()
+    let server = tonic::transport::Server::builder()
         .http2_keepalive_interval(Some(SILENCE))
         .http2_keepalive_timeout(Some(SILENCE / 2))
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(4 * WINDOW)
         .add_service(service)
-        .serve_with_incoming_shutdown(ReceiverStream::new(connections), stop)
-        .await;
+        .serve_with_incoming_shutdown(ReceiverStream::new(connections), until(stopped));
+    let mut server = pin!(server);
+    let served = tokio::select! {
+        served = &mut server => served,
+        () = stop => {
+            accepting.abort();
+            stopping.send_replace(true);
+            // The streams end by themselves; a peer that keeps its connection all the same is left.
+            timeout(STOPPED, server).await.unwrap_or(Ok(()))
+        }
+    };
     accepting.abort();
     served.map_err(|error| ChaincodeError::Stopped(error.to_string()))
+}
+
+/// Waits until it turns true, or nobody is left who could turn it.
+async fn until(mut stopped: watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
 /// Accepts connections; each has its handshake apart, so that a slow one holds nobody up.
@@ -91,6 +107,7 @@ async fn shake_hands(stream: TcpStream, acceptor: Option<TlsAcceptor>) -> std::i
 
 struct Service {
     shim: Arc<Shim>,
+    stopped: watch::Receiver<bool>,
 }
 
 #[tonic::async_trait]
@@ -104,10 +121,11 @@ impl ChaincodeService for Service {
         let shim = self.shim.open().await?;
         let from_peer = request.into_inner();
         let (to_peer, messages) = mpsc::channel(QUEUE);
+        let stop = until(self.stopped.clone());
         tracing::info!("a peer connected");
         tokio::spawn(async move {
-            match relay(shim, to_peer, async { Ok(from_peer) }).await {
-                Ok(()) => tracing::info!("a peer ended its stream"),
+            match relay(shim, to_peer, async { Ok(from_peer) }, stop).await {
+                Ok(()) => tracing::info!("a peer's stream ended"),
                 Err(status) => tracing::warn!(%status, "a peer's stream broke"),
             }
         });

@@ -88,6 +88,8 @@ struct Shared {
     /// Requests for this key are not answered; who waits for them is told.
     black_hole: Option<String>,
     swallowed: Vec<oneshot::Sender<()>>,
+    /// Told when this key is asked for.
+    watched: Option<(String, oneshot::Sender<()>)>,
 }
 
 /// A peer on one stream.
@@ -160,6 +162,13 @@ impl FakePeer {
         shared.black_hole = Some(key.to_owned());
         shared.swallowed = senders;
         receivers
+    }
+
+    /// Hears when `key` is next asked for.
+    pub(crate) fn asked(&self, key: &str) -> oneshot::Receiver<()> {
+        let (sender, receiver) = oneshot::channel();
+        lock(&self.shared).watched = Some((key.to_owned(), sender));
+        receiver
     }
 
     /// What the next call's contract is told of its transaction.
@@ -255,6 +264,9 @@ fn serve(shared: &Mutex<Shared>, asked: &ChaincodeMessage) -> Option<ChaincodeMe
                     asker.send(()).unwrap();
                 }
                 return None;
+            }
+            if let Some((_, asked)) = shared.watched.take_if(|(watched, _)| *watched == key) {
+                let _ = asked.send(());
             }
             let found = shared.committed.get(&key);
             running.set.reads.insert(key, found.map(|found| found.0));

@@ -4,7 +4,9 @@
 mod behaviour;
 mod equality;
 mod fake;
-mod pipe;
+#[path = "../../src/io.rs"]
+mod io;
+mod stopping;
 #[path = "../support/mod.rs"]
 mod support;
 mod transport;

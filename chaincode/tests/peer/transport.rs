@@ -61,7 +61,7 @@ async fn a_chaincode_joins_its_peer_by_mutual_tls() {
 #[tokio::test]
 async fn joining_ends_when_the_peer_ends_the_stream() {
     let mut listener = Listener::start(None).await;
-    let (peer, ended) = listener.joining().await;
+    let (peer, ended) = listener.joining(VitroChaincode::default()).await;
     works(&peer).await;
     drop(peer);
     soon(ended).await.unwrap().unwrap();

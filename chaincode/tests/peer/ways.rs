@@ -29,7 +29,8 @@ pub(crate) const ID: &str = "vitro_0.1.0:0123abcd";
 /// A running service; it stops when this is dropped.
 pub(crate) struct Service {
     address: String,
-    _stop: oneshot::Sender<()>,
+    stop: oneshot::Sender<()>,
+    serving: JoinHandle<Result<(), ChaincodeError>>,
 }
 
 impl Service {
@@ -37,17 +38,22 @@ impl Service {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (stop, stopped) = oneshot::channel::<()>();
-        tokio::spawn(async move {
+        let serving = tokio::spawn(async move {
             let until = async { drop(stopped.await) };
-            serve(ID, chaincode, listener, tls.as_ref(), until).await.unwrap();
+            serve(ID, chaincode, listener, tls.as_ref(), until).await
         });
-        Self { address, _stop: stop }
+        Self { address, stop, serving }
+    }
+
+    /// Has it stop; how it ends.
+    pub(crate) fn stop(self) -> JoinHandle<Result<(), ChaincodeError>> {
+        drop(self.stop);
+        self.serving
     }
 
     /// A peer that connects.
     pub(crate) async fn peer(&self) -> FakePeer {
-        let endpoint = Endpoint::from_shared(format!("http://{}", self.address)).unwrap();
-        connected(endpoint.connect().await.unwrap()).await
+        peer_of(&self.address).await.unwrap()
     }
 
     /// A peer that connects by TLS.
@@ -66,6 +72,11 @@ impl Service {
     }
 }
 
+/// A peer that connects to a service, if one listens there.
+pub(crate) async fn peer_of(address: &str) -> Result<FakePeer, tonic::transport::Error> {
+    Ok(connected(Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await?).await)
+}
+
 async fn connected(channel: Channel) -> FakePeer {
     let (sender, receiver) = mpsc::channel(64);
     let from = ChaincodeClient::new(channel).connect(ReceiverStream::new(receiver)).await.unwrap();
@@ -76,6 +87,8 @@ async fn connected(channel: Channel) -> FakePeer {
 pub(crate) struct Listener {
     pub(crate) address: String,
     registered: mpsc::Receiver<FakePeer>,
+    /// Of the chaincodes that joined: each stops when its sender is dropped.
+    stops: Vec<oneshot::Sender<()>>,
 }
 
 struct Support(mpsc::Sender<FakePeer>);
@@ -118,7 +131,7 @@ impl Listener {
                         while let Some(Ok(stream)) = connections.next().await {
                             // A chaincode that it does not accept is not served; the next one may be.
                             if let Ok(stream) = acceptor.accept(stream).await {
-                                let _ = sender.send(Ok::<_, std::io::Error>(crate::pipe::Pipe(stream))).await;
+                                let _ = sender.send(Ok::<_, std::io::Error>(crate::io::Io::new(stream))).await;
                             }
                         }
                     };
@@ -127,22 +140,37 @@ impl Listener {
                 }
             }
         });
-        Self { address, registered }
+        Self { address, registered, stops: Vec::new() }
     }
 
     /// Starts a chaincode that joins it, and waits until it is ready.
     pub(crate) async fn joined(&mut self, tls: Option<PeerTls>) -> FakePeer {
-        self.join(tls).await.0
+        self.join(VitroChaincode::default(), tls).await.0
     }
 
     /// The same, with how it ends.
-    pub(crate) async fn joining(&mut self) -> (FakePeer, JoinHandle<Result<(), ChaincodeError>>) {
-        self.join(None).await
+    pub(crate) async fn joining(
+        &mut self,
+        chaincode: VitroChaincode,
+    ) -> (FakePeer, JoinHandle<Result<(), ChaincodeError>>) {
+        self.join(chaincode, None).await
     }
 
-    async fn join(&mut self, tls: Option<PeerTls>) -> (FakePeer, JoinHandle<Result<(), ChaincodeError>>) {
+    /// Has all that joined stop.
+    pub(crate) fn stop(&mut self) {
+        self.stops.clear();
+    }
+
+    async fn join(
+        &mut self,
+        chaincode: VitroChaincode,
+        tls: Option<PeerTls>,
+    ) -> (FakePeer, JoinHandle<Result<(), ChaincodeError>>) {
         let settings = PeerSettings { chaincode_id: ID.to_owned(), address: self.address.clone(), tls };
-        let mut joining = tokio::spawn(async move { join(&settings, VitroChaincode::default()).await });
+        let (stop, stopped) = oneshot::channel::<()>();
+        let until = async { drop(stopped.await) };
+        self.stops.push(stop);
+        let mut joining = tokio::spawn(async move { join(&settings, chaincode, until).await });
         tokio::select! {
             peer = self.registered.recv() => (peer.unwrap(), joining),
             ended = &mut joining => panic!("{:?}", ended.unwrap().err()),
@@ -156,13 +184,13 @@ impl Listener {
 
     /// Only an address.
     pub(crate) fn of(address: &str) -> Self {
-        Self { address: address.to_owned(), registered: mpsc::channel(1).1 }
+        Self { address: address.to_owned(), registered: mpsc::channel(1).1, stops: Vec::new() }
     }
 
     /// How joining it ends.
     pub(crate) async fn refuses(&self, tls: Option<PeerTls>) -> ChaincodeError {
         let settings = PeerSettings { chaincode_id: ID.to_owned(), address: self.address.clone(), tls };
-        join(&settings, VitroChaincode::default()).await.unwrap_err()
+        join(&settings, VitroChaincode::default(), std::future::pending()).await.unwrap_err()
     }
 }
 
