@@ -35,6 +35,8 @@ def ensure_running(process: ManagedProcess, info: StackInfo) -> StackInfo:
     if process.pid() is None:
         ready.unlink(missing_ok=True)
         argv = [str(binary), "--data-dir", str(data), "--host", LOOPBACK, "--ready-file", str(ready)]
+        # The calls by which a network on Managed Blockchain is found.
+        argv += ["--managed-blockchain-port", "0"]
         keep = ("PATH", "HOME", "VITRO_LOG")
         process.start(argv, {name: os.environ[name] for name in keep if name in os.environ})
 

@@ -106,6 +106,10 @@ class StackInfo:
             "VITRO_MQTT_PORT": str(self.mqtt_port),
             "VITRO_MQTT_CA": self.ca_path,
         }
+        # The emulator has no Managed Blockchain; the ledger answers what networks are found by.
+        match self.ledger:
+            case {"managed_blockchain": {"endpoint_url": str(url)}}:
+                variables["AWS_ENDPOINT_URL_MANAGEDBLOCKCHAIN"] = url
         if self.tls:
             variables["AWS_CA_BUNDLE"] = self.ca_path
             variables["SSL_CERT_FILE"] = self.ca_path

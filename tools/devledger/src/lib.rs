@@ -17,6 +17,7 @@ mod deliver;
 mod endorser;
 mod error;
 mod genesis;
+mod managed_blockchain;
 mod material;
 mod members;
 mod options;

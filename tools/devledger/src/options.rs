@@ -38,6 +38,10 @@ pub struct Options {
     /// The ready file; by default DIR/ready.json
     #[arg(long, value_name = "FILE")]
     pub ready_file: Option<PathBuf>,
+    /// Serve the calls of Amazon Managed Blockchain by which networks are found, over plain HTTP on this port. 0: a free port, kept over
+    /// restarts where it is still free
+    #[arg(long, value_name = "PORT")]
+    pub managed_blockchain_port: Option<u16>,
     /// Print the connection profile of an organization (operator, rc, dv, sp) for Fabric's own clients, and end; the ledger has been
     /// started on DIR before
     #[arg(long, value_name = "ORGANIZATION")]
@@ -57,6 +61,7 @@ impl Options {
             channel: "mychannel".to_owned(),
             chaincode: "vitro".to_owned(),
             ready_file: None,
+            managed_blockchain_port: None,
             print_connection_profile: None,
         }
     }

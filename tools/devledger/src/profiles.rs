@@ -24,6 +24,11 @@ fn common_path(data_dir: &Path, organization: &str) -> PathBuf {
     data_dir.join("profiles").join(format!("{organization}.connection.json"))
 }
 
+/// Where the authorities are that all nodes' TLS certificates chain to: one file, as Managed Blockchain gives one.
+pub(crate) fn tls_chain_path(root: &Path) -> PathBuf {
+    root.join("profiles").join("tls-chain.pem")
+}
+
 /// The connection profile of an organization for Fabric's own clients, as the ledger wrote it when it last started.
 ///
 /// # Errors
@@ -68,7 +73,8 @@ fn common(
 }
 
 /// Writes `profiles/<organization>.json` with the organization's admin and `profiles/<organization>-user.json` with its user, readable
-/// by the owner alone, and `profiles/<organization>.connection.json` for Fabric's own clients, which holds no key.
+/// by the owner alone, and `profiles/<organization>.connection.json` for Fabric's own clients, which holds no key; and once
+/// `profiles/tls-chain.pem`.
 ///
 /// # Errors
 /// [`DevledgerError::File`].
@@ -92,6 +98,8 @@ pub(crate) fn write_all(
     let peers = PARTIES.iter().zip(parties).zip(addresses.peers);
     let peers: Vec<_> =
         peers.map(|((party, material), address)| node(format!("peer0.{}", party.name), material, address)).collect();
+    let chain: String = parties.iter().chain([orderer]).map(|one| one.tls_ca.as_str()).collect();
+    write(&tls_chain_path(root), chain.as_bytes(), 0o644)?;
     let orderers = vec![node(format!("{}0", ORDERER.name), orderer, addresses.orderer)];
     let [operator, others @ ..] = PARTIES;
     let endorsers = Endorsers {

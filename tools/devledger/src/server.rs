@@ -1,7 +1,7 @@
 //! Starts and stops the whole ledger.
 
 use std::fs::{self, File, TryLockError};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +17,7 @@ use crate::chaincode::Chaincode;
 use crate::endorser::Endorser;
 use crate::error::DevledgerError;
 use crate::genesis::channel_group;
+use crate::managed_blockchain::Directory;
 use crate::material::{Material, write};
 use crate::members::Members;
 use crate::options::Options;
@@ -32,12 +33,19 @@ const FAREWELL: Duration = Duration::from_secs(3);
 pub struct Running {
     /// Where.
     pub addresses: Addresses,
+    discovery: Option<Discovery>,
     folder: PathBuf,
     ready_file: PathBuf,
     stop: watch::Sender<bool>,
     tasks: JoinSet<Result<(), DevledgerError>>,
     chain: Arc<Chain>,
     _lock: File,
+}
+
+/// Where the calls of Managed Blockchain are served, and for which network.
+struct Discovery {
+    address: SocketAddr,
+    network: String,
 }
 
 /// Makes or opens the data directory, and serves.
@@ -87,7 +95,18 @@ pub async fn start(options: &Options, chaincode: Arc<dyn Chaincode>) -> Result<R
 
     let (channel, name) = (&options.channel, &options.chaincode);
     profiles::write_all(&folder, channel, name, &addresses, &order, &parties)?;
-    let running = Running { addresses, folder, ready_file, stop, tasks, chain, _lock: lock };
+    let discovery = match options.managed_blockchain_port {
+        None => None,
+        Some(port) => {
+            let directory = Directory::new(&addresses, &order, &parties);
+            let network = directory.network().to_owned();
+            let [listener] = bind(&folder.join("managed-blockchain-port.json"), options.host, [port]).await?;
+            let address = local_address(&listener)?;
+            tasks.spawn(directory.serve(listener, stopping));
+            Some(Discovery { address, network })
+        }
+    };
+    let running = Running { addresses, discovery, folder, ready_file, stop, tasks, chain, _lock: lock };
     running.write_ready(options)?;
     Ok(running)
 }
@@ -142,7 +161,7 @@ impl Running {
             (party.name.to_owned(), serde_json::json!({"msp": party.msp, "port": address.port()}))
         });
         let profiles = PARTIES.iter().map(|party| (party.name.to_owned(), serde_json::json!(self.profile(party.name))));
-        let ready = serde_json::json!({
+        let mut ready = serde_json::json!({
             "pid": std::process::id(),
             "host": options.host,
             "channel": options.channel,
@@ -150,7 +169,13 @@ impl Running {
             "orderer": {"msp": ORDERER.msp, "port": self.addresses.orderer.port()},
             "peers": peers.collect::<serde_json::Map<_, _>>(),
             "profiles": profiles.collect::<serde_json::Map<_, _>>(),
+            "tls_chain": profiles::tls_chain_path(&self.folder),
         });
+        if let Some(discovery) = &self.discovery {
+            ready["managed_blockchain"] = serde_json::json!({
+                "endpoint_url": format!("http://{}", discovery.address), "network": discovery.network,
+            });
+        }
         write(&self.ready_file, format!("{ready:#}\n").as_bytes(), 0o644)
     }
 }
@@ -173,33 +198,46 @@ fn remove(path: &Path) -> Result<(), DevledgerError> {
     }
 }
 
-/// Binds the orderer and the peers. Free ports are kept in the data directory, so that a restart does not move the network away from
-/// profiles that clients already have.
+/// Binds the orderer and the peers.
 async fn listen(folder: &Path, options: &Options) -> Result<([TcpListener; 5], Addresses), DevledgerError> {
-    let path = folder.join("ports.json");
-    let kept: Option<[u16; 5]> = fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
     let wanted = match options.base_port {
-        0 => kept.unwrap_or_default(),
+        0 => [0; 5],
         base => [0, 1, 2, 3, 4].map(|step| base.saturating_add(step)),
     };
+    let listeners = bind(&folder.join("ports.json"), options.host, wanted).await?;
+    let bound: Result<Vec<_>, _> = listeners.iter().map(local_address).collect();
+    let fault = |addresses| DevledgerError::Server(format!("{addresses:?}"));
+    let [orderer, peers @ ..] = <[SocketAddr; 5]>::try_from(bound?).map_err(fault)?;
+    Ok((listeners, Addresses { orderer, peers }))
+}
+
+/// Binds ports; for each that is 0 a free one. Which these were is kept in a file, so that a restart does not move the network away from
+/// profiles that clients already have.
+async fn bind<const N: usize>(
+    kept_in: &Path,
+    host: IpAddr,
+    wanted: [u16; N],
+) -> Result<[TcpListener; N], DevledgerError> {
+    let kept: Option<Vec<u16>> = fs::read(kept_in).ok().and_then(|text| serde_json::from_slice(&text).ok());
+    let kept = kept.unwrap_or_default();
     let mut listeners = Vec::new();
-    for port in wanted {
-        let bound = match TcpListener::bind((options.host, port)).await {
-            Err(_) if options.base_port == 0 && port != 0 => TcpListener::bind((options.host, 0)).await,
+    for (index, port) in wanted.into_iter().enumerate() {
+        let favourite = if port == 0 { kept.get(index).copied().unwrap_or_default() } else { port };
+        let bound = match TcpListener::bind((host, favourite)).await {
+            Err(_) if port == 0 && favourite != 0 => TcpListener::bind((host, 0)).await,
             bound => bound,
         };
-        let address = SocketAddr::new(options.host, port).to_string();
+        let address = SocketAddr::new(host, favourite).to_string();
         listeners.push(bound.map_err(|source| DevledgerError::Listen { address, source })?);
     }
-    let fault = |error: &dyn std::fmt::Debug| DevledgerError::Server(format!("{error:?}"));
-    let bound: Result<Vec<_>, _> = listeners.iter().map(TcpListener::local_addr).collect();
-    let bound = bound.map_err(|error| fault(&error))?;
-    let ports: Vec<_> = bound.iter().map(SocketAddr::port).collect();
-    write(&path, format!("{ports:?}").as_bytes(), 0o644)?;
-    let bound = <[SocketAddr; 5]>::try_from(bound).map_err(|error| fault(&error))?;
-    let [orderer, peers @ ..] = bound;
-    let listeners = listeners.try_into().map_err(|error| fault(&error))?;
-    Ok((listeners, Addresses { orderer, peers }))
+    let bound: Result<Vec<_>, _> = listeners.iter().map(local_address).collect();
+    let ports: Vec<_> = bound?.iter().map(SocketAddr::port).collect();
+    write(kept_in, format!("{ports:?}").as_bytes(), 0o644)?;
+    listeners.try_into().map_err(|listeners| DevledgerError::Server(format!("{listeners:?}")))
+}
+
+fn local_address(listener: &TcpListener) -> Result<SocketAddr, DevledgerError> {
+    listener.local_addr().map_err(|error| DevledgerError::Server(error.to_string()))
 }
 
 fn builder(material: &Material) -> Result<Server, DevledgerError> {

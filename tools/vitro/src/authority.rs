@@ -8,7 +8,7 @@ mod local;
 mod private_ca;
 mod settings;
 #[cfg(test)]
-mod stub;
+pub(crate) mod stub;
 
 use std::path::Path;
 

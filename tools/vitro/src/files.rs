@@ -48,6 +48,20 @@ pub fn replace(path: &Path, content: impl AsRef<[u8]>) -> Result<(), CliError> {
     rename(&staged, path)
 }
 
+/// Writes a secret in the place of another, or of nothing, in one step; only its owner can read it.
+///
+/// # Errors
+/// [`CliError::File`].
+pub fn replace_secret(path: &Path, text: &str) -> Result<(), CliError> {
+    let staged = path.with_extension("tmp");
+    // One that a cut-off run left behind may have another mode.
+    match fs::remove_file(&staged) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(CliError::file(&staged, error)),
+        _ => write_secret(&staged, text)?,
+    }
+    rename(&staged, path)
+}
+
 /// Puts a file in the place of another, durably.
 ///
 /// # Errors
@@ -105,6 +119,11 @@ mod tests {
         write_secret(&path, "one").unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(write_secret(&path, "two").is_err());
+        fs::write(path.with_extension("tmp"), "left behind").unwrap();
+        replace_secret(&path, "three").unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(read_secret(&path).unwrap().as_str(), "three");
+        replace_secret(&path, "one").unwrap();
         assert_eq!(read_secret(&path).unwrap().as_str(), "one");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         assert!(matches!(read_secret(&path), Err(CliError::Refused(_))));

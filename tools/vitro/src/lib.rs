@@ -9,10 +9,15 @@ pub mod cli;
 pub mod commands;
 pub mod error;
 pub mod files;
+pub mod identity;
 pub mod instant;
+pub mod managed_blockchain;
+pub mod network;
 pub mod output;
+pub mod pem_source;
 pub mod pki;
 pub mod session;
+pub mod transport;
 
 use std::io::{self, Write};
 use std::process::ExitCode;

@@ -1,19 +1,10 @@
-//! JSON over HTTPS to an authority that is no AWS service, by the HTTP and TLS stack that the AWS SDK brings.
+//! JSON to an authority that is no AWS service, with an API key.
 
-use std::time::Duration;
-
-use aws_smithy_http_client::{Connector, tls};
-use aws_smithy_runtime_api::client::http::HttpConnector;
-use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
-use aws_smithy_types::body::SdkBody;
-use aws_smithy_types::byte_stream::ByteStream;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::error::CliError;
-
-/// An answer that takes longer is given up.
-const TIMEOUT: Duration = Duration::from_secs(30);
+use crate::transport::{Request, Roots, Transport};
 
 /// A secret that a header carries. It is never shown.
 pub(super) struct ApiKey(Zeroizing<String>);
@@ -41,8 +32,7 @@ impl std::fmt::Debug for ApiKey {
 /// A client of one server.
 #[derive(Debug)]
 pub(super) struct HttpClient {
-    base: String,
-    connector: Connector,
+    transport: Transport,
     key: ApiKey,
 }
 
@@ -52,16 +42,7 @@ impl HttpClient {
     /// # Errors
     /// [`CliError::Usage`] if the address would send the key in clear.
     pub(super) fn new(base: &str, key: ApiKey) -> Result<Self, CliError> {
-        let base = base.trim_end_matches('/').to_owned();
-        let connector = if base.starts_with("https://") {
-            let provider = tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc);
-            Connector::builder().tls_provider(provider).build()
-        } else if base.starts_with("http://127.0.0.1:") || base.starts_with("http://[::1]:") {
-            Connector::builder().build_http()
-        } else {
-            return Err(CliError::Usage(format!("{base}: an API key is sent by https only")));
-        };
-        Ok(Self { base, connector, key })
+        Ok(Self { transport: Transport::new(base, Roots::System)?, key })
     }
 
     /// Sends a request and gives the answer's JSON; null if there is none.
@@ -76,25 +57,12 @@ impl HttpClient {
         body: Option<&Value>,
     ) -> Result<Value, CliError> {
         let fail = |detail: String, retryable| CliError::Remote { call, detail, retryable };
-        let text = body.map(Value::to_string);
-        let mut request = HttpRequest::new(text.map_or_else(SdkBody::empty, SdkBody::from));
-        request.set_method(method).map_err(|e| fail(e.to_string(), false))?;
-        request.set_uri(format!("{}{path}", self.base)).map_err(|e| fail(e.to_string(), false))?;
-        let headers = request.headers_mut();
-        headers.insert("x-api-key", self.key.0.to_string());
-        headers.insert("accept", "application/json");
-        if body.is_some() {
-            headers.insert("content-type", "application/json");
-        }
-        let answer = async {
-            // A connector's error may hold the request in its source; only what it says itself is shown.
-            let answer = self.connector.call(request).await.map_err(|e| fail(e.to_string(), true))?;
-            let status = answer.status().as_u16();
-            let body = ByteStream::new(answer.into_body()).collect().await;
-            Ok::<_, CliError>((status, body.map_err(|e| fail(e.to_string(), true))?.to_vec()))
-        };
-        let (status, body) =
-            tokio::time::timeout(TIMEOUT, answer).await.map_err(|_| fail("no answer in time".into(), true))??;
+        let headers =
+            [("x-api-key", self.key.0.as_str()), ("accept", "application/json"), ("content-type", "application/json")];
+        // Without a body there is no type of it.
+        let headers = if body.is_some() { &headers[..] } else { &headers[..2] };
+        let request = Request { call, method, path, headers, body: body.map(Value::to_string) };
+        let (status, body) = self.transport.send(request).await?;
         let json: Option<Value> = if body.is_empty() { Some(Value::Null) } else { serde_json::from_slice(&body).ok() };
         if (200..300).contains(&status) {
             return json.ok_or_else(|| fail("the answer is no JSON".into(), false));

@@ -5,9 +5,11 @@ mod agreement_file;
 mod approvals;
 mod audit;
 mod deeds;
+mod discover;
 mod events;
 mod grammar;
 mod lifecycle;
+mod make_profile;
 mod print;
 mod registry;
 
@@ -18,7 +20,9 @@ use vitro_client::{Client, Published};
 use vitro_contract::Roles;
 use vitro_ledger::{ConnectionProfile, Ledger};
 
-pub use grammar::{ApproveDevicesArgs, EventsArgs, LedgerArgs, LedgerCommand, PeriodArgs, RolesArgs};
+pub use grammar::{
+    ApproveDevicesArgs, DiscoverArgs, EventsArgs, LedgerArgs, LedgerCommand, MakeProfileArgs, PeriodArgs, RolesArgs,
+};
 
 use crate::cli::Global;
 use crate::error::CliError;
@@ -76,6 +80,13 @@ impl Screen<'_> {
 /// # Errors
 /// [`CliError`].
 pub async fn run(args: LedgerArgs, global: &Global, out: &mut dyn Write) -> Result<(), CliError> {
+    let mut screen = Screen { out, json: args.json };
+    // What makes a profile needs none.
+    match &args.command {
+        LedgerCommand::Discover(args) => return discover::run(args, global, &mut screen).await,
+        LedgerCommand::MakeProfile(args) => return make_profile::run(args, global, &mut screen).await,
+        _ => {}
+    }
     let path = args
         .profile
         .as_ref()
@@ -83,7 +94,6 @@ pub async fn run(args: LedgerArgs, global: &Global, out: &mut dyn Write) -> Resu
     let text = files::read_secret(path)?;
     let profile =
         ConnectionProfile::from_json(&text).map_err(|e| CliError::malformed(path.display().to_string(), e))?;
-    let mut screen = Screen { out, json: args.json };
     if matches!(args.command, LedgerCommand::PutSecret) {
         return put_secret(&text, &profile, &Session::open(global).await?, &mut screen).await;
     }
@@ -165,7 +175,7 @@ pub async fn run(args: LedgerArgs, global: &Global, out: &mut dyn Write) -> Resu
             screen.show(&client.statement(id).await?, |out, view| print::statement(out, view))
         }
         // Done above, before a ledger was needed.
-        LedgerCommand::PutSecret => Ok(()),
+        LedgerCommand::PutSecret | LedgerCommand::Discover(_) | LedgerCommand::MakeProfile(_) => Ok(()),
     }
 }
 

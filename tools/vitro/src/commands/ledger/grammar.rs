@@ -4,10 +4,13 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use vitro_contract::{AgreementId, MspId, Shard};
+use vitro_ledger::EndorserGroup;
 use vitro_proof::{DeviceId, Hash, LocalDay};
 
 use super::lifecycle;
+use crate::identity::IdentityPlace;
 use crate::instant::parse_instant;
+use crate::pem_source::PemSource;
 
 /// `vitro ledger` with its own flags.
 #[derive(Debug, Args)]
@@ -166,6 +169,72 @@ pub enum LedgerCommand {
     },
     /// Store the operator's profile in Secrets Manager, where the functions read it
     PutSecret,
+    /// Find this account's part of a network on Amazon Managed Blockchain
+    Discover(DiscoverArgs),
+    /// Make a connection profile of the organizations' parts of a network and an identity
+    MakeProfile(MakeProfileArgs),
+}
+
+/// Arguments of `ledger discover`.
+#[derive(Debug, Args)]
+pub struct DiscoverArgs {
+    /// The network's id, n-…
+    #[arg(long, value_name = "ID")]
+    pub network: String,
+    /// A member's id, m-…; default: every member that this account owns
+    #[arg(long = "member", value_name = "ID")]
+    pub members: Vec<String>,
+    /// Authorities that the nodes' TLS certificates chain to: FILE, https://…, s3://BUCKET/KEY or secret:NAME; default: where AWS publishes
+    /// them for the region
+    #[arg(long, value_name = "PEM")]
+    pub tls_ca: Option<PemSource>,
+    /// Write the part to a new file, which holds no secret
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+/// Arguments of `ledger make-profile`.
+#[derive(Debug, Args)]
+pub struct MakeProfileArgs {
+    /// Parts of the network, as each organization's `ledger discover` wrote them, or by hand
+    #[arg(required = true, value_name = "PART")]
+    pub parts: Vec<PathBuf>,
+    /// As whom to speak: FILE (readable by its owner alone) or secret:NAME, an identity or a profile whose identity is taken
+    #[arg(long, value_name = "IDENTITY")]
+    pub identity: IdentityPlace,
+    /// The channel
+    #[arg(long, default_value = "mychannel")]
+    pub channel: String,
+    /// The name under which the contract is deployed
+    #[arg(long, default_value = "vitro")]
+    pub chaincode: String,
+    /// MSP of the operator, who endorses everything with two of the others
+    #[arg(long, value_name = "MSP", required_unless_present_any = ["required", "any_of"], conflicts_with_all = ["required", "any_of"])]
+    pub operator: Option<String>,
+    /// Where the chaincode's policy is another one: an MSP that must endorse
+    #[arg(long, value_name = "MSP")]
+    pub required: Vec<String>,
+    /// Where the chaincode's policy is another one: so many of these MSPs must endorse
+    #[arg(long, value_name = "COUNT:MSP,MSP,…", value_parser = parse_group)]
+    pub any_of: Vec<EndorserGroup>,
+    /// Where the profile is written, readable by its owner alone
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Replace a profile that is there
+    #[arg(long)]
+    pub replace: bool,
+}
+
+fn parse_group(text: &str) -> Result<EndorserGroup, String> {
+    let told = || "a count, a colon and MSPs, as in 2:RcMSP,DvMSP,SpMSP".to_owned();
+    let (count, names) = text.split_once(':').ok_or_else(told)?;
+    let of: Vec<_> = names.split(',').map(str::to_owned).collect();
+    match count.parse() {
+        Ok(count) if (1..=of.len()).contains(&count) && of.iter().all(|name| !name.is_empty()) => {
+            Ok(EndorserGroup { count, of })
+        }
+        _ => Err(told()),
+    }
 }
 
 /// Which MSP plays which role.

@@ -1,0 +1,190 @@
+"""A network is found by the calls of Managed Blockchain: AWS's own client and `vitro` ask the development ledger."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+from stack import StackInfo
+from stack.model import REPO
+
+pytestmark = pytest.mark.e2e
+PARTIES = {"operator": "OperatorMSP", "rc": "RcMSP", "dv": "DvMSP", "sp": "SpMSP"}
+VITRO = REPO / "target" / "debug" / "vitro"
+
+
+@pytest.fixture(scope="module")
+def found(new_stack: Callable[..., StackInfo]) -> StackInfo:
+    """A stack whose ledger nobody else configures."""
+    return new_stack()
+
+
+@pytest.fixture(scope="module")
+def ledger(found: StackInfo) -> dict[str, Any]:
+    assert found.ledger is not None
+    return found.ledger
+
+
+@pytest.fixture(scope="module")
+def network(ledger: dict[str, Any]) -> str:
+    return str(ledger["managed_blockchain"]["network"])
+
+
+def service(ledger: dict[str, Any], account: str) -> Any:
+    """AWS's own client, as one of the ledger's accounts."""
+    session = boto3.session.Session(aws_access_key_id=account, aws_secret_access_key="x", region_name="eu-central-1")
+    return session.client("managedblockchain", endpoint_url=ledger["managed_blockchain"]["endpoint_url"])
+
+
+def code(call: Callable[..., Any], **arguments: str) -> str:
+    with pytest.raises(ClientError) as caught:
+        call(**arguments)
+    return str(caught.value.response["Error"]["Code"])
+
+
+def test_aws_own_client_reads_every_answer(ledger: dict[str, Any], network: str) -> None:
+    client = service(ledger, "local")
+    described = client.get_network(NetworkId=network)["Network"]
+    assert (described["Framework"], described["Status"]) == ("HYPERLEDGER_FABRIC", "AVAILABLE")
+    orderer = described["FrameworkAttributes"]["Fabric"]["OrderingServiceEndpoint"]
+    assert orderer == f"{ledger['host']}:{ledger['orderer']['port']}"
+    assert described["VpcEndpointServiceName"].endswith(network.lower())
+
+    first = client.list_members(NetworkId=network, MaxResults=3)
+    rest = client.list_members(NetworkId=network, MaxResults=3, NextToken=first["NextToken"])
+    assert "NextToken" not in rest
+    members = {member["Name"]: member for member in first["Members"] + rest["Members"]}
+    assert {name: member["Id"] for name, member in members.items()} == PARTIES
+    assert all(member["IsOwned"] for member in members.values())
+
+    for name, msp in PARTIES.items():
+        member = client.get_member(NetworkId=network, MemberId=msp)["Member"]
+        assert (member["NetworkId"], member["Name"], member["Status"]) == (network, name, "AVAILABLE")
+        (listed,) = client.list_nodes(NetworkId=network, MemberId=msp)["Nodes"]
+        node = client.get_node(NetworkId=network, MemberId=msp, NodeId=listed["Id"])["Node"]
+        peer = node["FrameworkAttributes"]["Fabric"]["PeerEndpoint"]
+        assert peer == f"{ledger['host']}:{ledger['peers'][name]['port']}"
+        assert (node["Id"], node["MemberId"], node["Status"]) == (listed["Id"], msp, "AVAILABLE")
+    assert client.list_nodes(NetworkId=network, MemberId="RcMSP", Status="CREATING")["Nodes"] == []
+
+
+def test_errors_are_those_of_the_service(ledger: dict[str, Any], network: str) -> None:
+    client = service(ledger, "rc")
+    (mine,) = client.list_members(NetworkId=network, IsOwned=True)["Members"]
+    assert mine["Id"] == "RcMSP"
+    (node,) = client.list_nodes(NetworkId=network, MemberId="RcMSP")["Nodes"]
+    missing = "ResourceNotFoundException"
+    assert code(client.get_network, NetworkId="n-NONE") == missing
+    assert code(client.list_members, NetworkId="n-NONE") == missing
+    assert code(client.get_member, NetworkId=network, MemberId="m-NONE") == missing
+    assert code(client.get_node, NetworkId=network, MemberId="RcMSP", NodeId="nd-NONE") == missing
+    assert code(client.get_member, NetworkId=network, MemberId="DvMSP") == "AccessDeniedException"
+    assert code(client.list_nodes, NetworkId=network, MemberId="DvMSP") == "AccessDeniedException"
+    invalid = "InvalidRequestException"
+    assert code(client.get_node, NetworkId=network, NodeId=node["Id"]) == invalid
+    assert code(client.list_nodes, NetworkId=network) == invalid
+    assert code(client.list_members, NetworkId=network, NextToken="x") == invalid
+    assert code(client.get_network, NetworkId="n-" + "A" * 40) == invalid
+
+
+@pytest.fixture(scope="module")
+def run(found: StackInfo) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """`vitro ledger …` as one of the ledger's accounts."""
+
+    def call(*arguments: str | Path, account: str = "local") -> subprocess.CompletedProcess[str]:
+        environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        environment |= found.environment() | {"AWS_ACCESS_KEY_ID": account, "VITRO_CUSTOMER": "acme"}
+        command = [VITRO, "ledger", *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+    return call
+
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def profiles(
+    run: Run, ledger: dict[str, Any], network: str, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """Each party finds its own part; everybody makes a profile of all parts and its own identity."""
+    folder = tmp_path_factory.mktemp("parts")
+    parts = {name: folder / f"{name}.part.json" for name in PARTIES}
+    for name, part in parts.items():
+        done = run(
+            "discover", "--network", network, "--tls-ca", ledger["tls_chain"], "--out", part, "--json", account=name
+        )
+        assert done.returncode == 0, done.stderr
+        told = json.loads(done.stdout)
+        assert [member["id"] for member in told["members"] if member["owned"]] == [PARTIES[name]]
+        assert [peer["msp"] for peer in told["part"]["peers"]] == [PARTIES[name]]
+        assert told["part"] == json.loads(part.read_text())
+    made = {name: folder / f"{name}.json" for name in PARTIES}
+    for name, profile in made.items():
+        identity = ledger["profiles"][name]
+        options = ("--operator", "OperatorMSP", "--identity", identity, "--out", profile)
+        done = run("make-profile", *parts.values(), *options)
+        assert done.returncode == 0, done.stderr
+        assert profile.stat().st_mode & 0o777 == 0o600
+    return made
+
+
+def test_the_found_network_takes_transactions_and_queries(run: Run, profiles: dict[str, Path]) -> None:
+    for profile in profiles.values():
+        done = run("--profile", profile, "configure-roles", "--json")
+        assert done.returncode == 0, done.stderr
+    done = run("--profile", profiles["sp"], "status", "--json")
+    assert done.returncode == 0, done.stderr
+    status = json.loads(done.stdout)
+    assert status["roles"]["in_force"]["operator"] == "OperatorMSP"
+    assert status["chain"]["height"] == 5
+    done = run("--profile", profiles["dv"], "devices", "--json")
+    assert (done.returncode, json.loads(done.stdout)) == (0, []), done.stderr
+
+
+def test_the_profile_is_the_one_that_the_ledger_wrote(profiles: dict[str, Path], ledger: dict[str, Any]) -> None:
+    """But for names and for one file of authorities instead of one each."""
+    for name, profile in profiles.items():
+        made, written = (json.loads(Path(path).read_text()) for path in (profile, ledger["profiles"][name]))
+        assert made["identity"] == written["identity"]
+        assert [peer["address"] for peer in made["orderers"]] == [peer["address"] for peer in written["orderers"]]
+        here, there = ({(peer["msp"], peer["address"]) for peer in one["peers"]} for one in (made, written))
+        assert here == there
+        plans = [one["endorsers"]["any_of"][0] for one in (made, written)]
+        assert (made["endorsers"]["required"], plans[0]["count"]) == (written["endorsers"]["required"], 2)
+        assert sorted(plans[0]["of"]) == sorted(plans[1]["of"])
+
+
+def test_what_cannot_be_found_is_told_and_writes_nothing(
+    run: Run, ledger: dict[str, Any], network: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "part.json"
+    chain = ("--tls-ca", str(ledger["tls_chain"]), "--out", str(out))
+    for arguments, exit_code, text in [
+        (("--network", "n-NONE", *chain), 3, "no network n-NONE"),
+        (("--network", network, "--member", "m-NONE", *chain), 3, "no member m-NONE"),
+        (("--network", network, "--member", "DvMSP", *chain), 1, "another account"),
+        (("--network", network, "--tls-ca", ledger["profiles"]["rc"], "--out", str(out)), 1, "no certificate"),
+    ]:
+        done = run("discover", *arguments, account="rc")
+        assert (done.returncode, text in done.stderr) == (exit_code, True), done.stderr
+        assert "PRIVATE" not in done.stderr + done.stdout
+    assert not out.exists()
+
+
+def test_one_part_alone_makes_no_profile(run: Run, profiles: dict[str, Path], ledger: dict[str, Any]) -> None:
+    part = profiles["rc"].with_name("rc.part.json")
+    out = part.with_name("alone.json")
+    identity = ("--identity", ledger["profiles"]["rc"], "--out", out)
+    done = run("make-profile", part, "--operator", "OperatorMSP", *identity)
+    assert done.returncode == 1
+    assert "OperatorMSP must endorse and has no peer" in done.stderr
+    assert not out.exists()
