@@ -95,7 +95,11 @@ impl Way {
         }
         if let Some(metadata) = variable("METADATA") {
             let RunMetadata { chaincode_id, peer_address, client_cert, client_key, root_cert } =
-                serde_json::from_str(&metadata).map_err(|error| fault(format!("METADATA: {error}")))?;
+                serde_json::from_str(&metadata).map_err(|error| {
+                    // serde's own message may quote a value, and one of them is a key: only its place and kind are told.
+                    let (line, column, kind) = (error.line(), error.column(), error.classify());
+                    fault(format!("METADATA: line {line}, column {column}: {kind:?} error"))
+                })?;
             let tls = (!root_cert.is_empty() || !client_cert.is_empty()).then_some(PeerTls {
                 root_pem: root_cert,
                 certificate_pem: client_cert,
@@ -185,6 +189,17 @@ mod tests {
         assert_eq!((peer.chaincode_id.as_str(), peer.address.as_str()), ("vitro:1", "peer:7052"));
         assert_eq!(peer.tls.unwrap().key_pem, "k");
         assert!(find(&[], &[("METADATA", "{}")]).is_err());
+    }
+
+    #[test]
+    fn a_key_in_metadata_that_cannot_be_read_is_not_quoted() {
+        for json in
+            [r#""client_key: hidden""#, r#"{"chaincode_id":"vitro:1","client_key":["hidden"]}"#, r#"{"hidden":1}"#]
+        {
+            let Err(error) = find(&[], &[("METADATA", json)]) else { panic!("{json} was read") };
+            let told = format!("{error} {error:?}");
+            assert!(!told.contains("hidden") && told.contains("METADATA: line 1"), "{told}");
+        }
     }
 
     #[test]

@@ -32,7 +32,7 @@ impl ClientError {
     #[must_use]
     pub fn retryable(&self) -> bool {
         match self {
-            Self::Refused { code, .. } => matches!(code.as_str(), "state" | "period_not_over"),
+            Self::Refused { code, .. } => matches!(code.as_str(), "state" | "period_not_over" | "hour_not_over"),
             Self::Ledger(error) => error.retryable(),
             Self::Answer(_) => false,
             Self::Profile(error) => error.retryable(),
@@ -50,6 +50,8 @@ impl ClientError {
                     | "unknown_agreement"
                     | "agreement_not_active"
                     | "unknown_day"
+                    | "unknown_block"
+                    | "unknown_hour"
                     | "unknown_statement"
             ),
             Self::Ledger(error) => matches!(error, LedgerError::NotFound(_)),
@@ -90,7 +92,18 @@ mod tests {
         assert_eq!(refused("forbidden: rc may not call this").code(), Some("forbidden"));
         assert_eq!(refused("access denied for [mychannel]").code(), None);
         assert!(refused("period_not_over: 2026-01-02").retryable());
+        assert!(refused("hour_not_over: 2026-01-02T10").retryable());
         assert!(!refused("forbidden: no").retryable());
         assert!(ClientError::from(LedgerError::OutcomeUnknown { tx_id: "t".into() }).retryable());
+    }
+
+    #[test]
+    fn what_is_not_there_is_told_from_what_is_refused() {
+        let refused = |message: &str| ClientError::from(LedgerError::Refused { status: 500, message: message.into() });
+        for code in ["unknown_device", "unknown_day", "unknown_block", "unknown_hour", "unknown_statement"] {
+            assert!(refused(&format!("{code}: x")).is_not_found(), "{code}");
+        }
+        assert!(!refused("forbidden: x").is_not_found());
+        assert!(ClientError::from(LedgerError::NotFound("block 7".into())).is_not_found());
     }
 }

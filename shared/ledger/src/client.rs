@@ -7,7 +7,7 @@ use tokio::time::sleep;
 
 use crate::block::{Block, ProcessedTransaction};
 use crate::channel::ChannelConfig;
-use crate::commit::{Committed, Outcome};
+use crate::commit::Committed;
 use crate::endorse::{self, refusal, speaks_for_contract};
 use crate::environment::{Environment, SystemEnvironment};
 use crate::error::{Failures, LedgerError};
@@ -15,6 +15,7 @@ use crate::identity::{Identity, PemSigner, SharedSigner};
 use crate::limits::Limits;
 use crate::node::Node;
 use crate::orderer::Orderer;
+use crate::outcome::says_absent;
 use crate::profile::{ConnectionProfile, Endorsers};
 use crate::proposal::{Call, NONCE_BYTES, Nonce, Proposal};
 use crate::proto::common;
@@ -24,7 +25,7 @@ use crate::proto::transaction::{self as wire, TxValidationCode};
 use crate::transaction::Endorsed;
 
 /// The system chaincode that answers for the chain.
-const QSCC: &str = "qscc";
+pub(crate) const QSCC: &str = "qscc";
 /// The one that answers for its configuration.
 const CSCC: &str = "cscc";
 
@@ -177,15 +178,25 @@ impl Ledger {
         self.evaluate(&self.chaincode, function, args).await
     }
 
+    /// A call, signed: what every peer takes alike.
+    pub(crate) fn signed_call(
+        &self,
+        chaincode: &str,
+        function: &str,
+        args: &[Vec<u8>],
+    ) -> Result<SignedProposal, LedgerError> {
+        let call = Call { channel: &self.channel, chaincode, function, args };
+        let proposal = Proposal::new(&call, self.creator(), &self.nonce()?, self.environment.now());
+        Ok(proposal.with_signature(self.identity.sign(&proposal.bytes)?))
+    }
+
     pub(crate) async fn evaluate(
         &self,
         chaincode: &str,
         function: &str,
         args: &[Vec<u8>],
     ) -> Result<Vec<u8>, LedgerError> {
-        let call = Call { channel: &self.channel, chaincode, function, args };
-        let proposal = Proposal::new(&call, self.creator(), &self.nonce()?, self.environment.now());
-        let signed = proposal.with_signature(self.identity.sign(&proposal.bytes)?);
+        let signed = self.signed_call(chaincode, function, args)?;
         let mut failures = Failures::default();
         for peer in self.own_first() {
             match peer.process_proposal(&signed, self.limits.simulate).await {
@@ -205,18 +216,6 @@ impl Ledger {
             return Err(LedgerError::Denied(failures));
         }
         Err(LedgerError::Unavailable { what: "no peer answers", failures })
-    }
-
-    /// What became of a transaction: `None` while no block holds it.
-    ///
-    /// # Errors
-    /// [`LedgerError::Unavailable`] if no peer answers.
-    pub async fn outcome(&self, tx_id: &str) -> Result<Option<Outcome>, LedgerError> {
-        match self.transaction(tx_id).await {
-            Ok(found) => Ok(Some(Outcome { block_number: found.block_number, code: found.transaction.code })),
-            Err(LedgerError::NotFound(_)) => Ok(None),
-            Err(error) => Err(error),
-        }
     }
 
     /// How far the chain is.
@@ -334,9 +333,4 @@ impl std::fmt::Debug for Ledger {
             .field("msp", &self.msp)
             .finish_non_exhaustive()
     }
-}
-
-/// How qscc says that it has no such transaction, in 2.2 and since.
-fn says_absent(message: &str) -> bool {
-    message.to_lowercase().contains("entry not found in index") || message.contains("no such transaction")
 }

@@ -87,7 +87,7 @@ impl Ledger {
             let mut outcome = watch.verdict(tx_id, limit).await;
             // A duplicate's verdict is not the transaction's own, and a verdict that was not seen may be there all the same.
             if outcome.is_none_or(|seen| seen.code == TxValidationCode::DuplicateTxid) {
-                outcome = self.outcome(tx_id).await.unwrap_or(outcome);
+                outcome = of_the_first(self.outcome(tx_id).await);
             }
             match outcome {
                 Some(Outcome { block_number, code: TxValidationCode::Valid }) => {
@@ -170,6 +170,12 @@ impl Ledger {
     }
 }
 
+/// What a lookup says of a transaction that was handed in more than once. Where nobody can tell, or a peer tells of the copy that came too
+/// late, nothing is known: another copy may well be valid.
+fn of_the_first(found: Result<Option<Outcome>, LedgerError>) -> Option<Outcome> {
+    found.ok().flatten().filter(|found| found.code != TxValidationCode::DuplicateTxid)
+}
+
 impl<'a> Watch<'a> {
     async fn open(ledger: &'a Ledger) -> Result<Self, LedgerError> {
         ledger.deliver(seek_position::Type::Newest(SeekNewest {}), None).await
@@ -180,6 +186,8 @@ impl<'a> Watch<'a> {
         let deadline = Instant::now() + limit;
         loop {
             let block = match self.first.take() {
+                // A peer that sends without a pause never lets the wait below end by itself.
+                None if Instant::now() >= deadline => return None,
                 Some(block) => block,
                 None => match timeout_at(deadline, self.deliveries.next()).await {
                     Err(_) => return None,
@@ -209,5 +217,22 @@ impl<'a> Watch<'a> {
         let opened = timeout_at(deadline, self.ledger.deliver(start, Some(self.peer))).await.ok()?;
         *self = opened.ok()?;
         self.first.take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duplicate_whose_first_copy_nobody_tells_of_is_unknown_and_not_invalid() {
+        let found = |code| Ok(Some(Outcome { block_number: 7, code }));
+        let away = LedgerError::Unavailable { what: "nobody tells", failures: Failures::default() };
+        assert_eq!(of_the_first(Err(away)), None);
+        assert_eq!(of_the_first(Ok(None)), None);
+        assert_eq!(of_the_first(found(TxValidationCode::DuplicateTxid)), None);
+        for code in [TxValidationCode::Valid, TxValidationCode::MvccReadConflict] {
+            assert_eq!(of_the_first(found(code)), Some(Outcome { block_number: 7, code }));
+        }
     }
 }

@@ -83,8 +83,9 @@ pub enum LedgerError {
         /// The committer's verdict.
         code: TxValidationCode,
     },
-    /// It is not known whether the transaction commits. It was looked up, handed in again unchanged and looked up again. Retryable, once
-    /// [`crate::Ledger::outcome`] has told that it did not commit.
+    /// It is not known whether the transaction commits. It was looked up, handed in again unchanged and looked up again. Retryable: the
+    /// same signed transaction may be handed in at any time ([`crate::Ledger::commit`]). A new call of the same is another transaction, and safe
+    /// only if the contract takes a repetition for what it is, as Vitro's does; [`crate::Ledger::outcome`] tells what is in the chain by now.
     #[error("the outcome of transaction {tx_id} is unknown")]
     OutcomeUnknown {
         /// The transaction.

@@ -30,6 +30,7 @@ mod limits;
 mod line;
 mod node;
 mod orderer;
+mod outcome;
 pub mod policy;
 mod profile;
 pub mod proposal;

@@ -134,10 +134,13 @@ impl Ledger {
     /// those that approved it, since the others' peers refuse.
     ///
     /// # Errors
-    /// As [`Ledger::submit`]; [`LedgerError::Refused`] names who is missing if too few approved it.
+    /// As [`Ledger::submit`]; [`LedgerError::Refused`] names who is missing if too few approved it, and the policy that they would approve.
     pub async fn commit_definition(&self, definition: &Definition) -> Result<Committed, LedgerError> {
-        let plan = majority(&self.readiness(definition).await?)
-            .map_err(|message| LedgerError::Refused { status: NOT_READY, message })?;
+        let plan = majority(&self.readiness(definition).await?).map_err(|message| {
+            // Another policy is another definition, and an approval of it does not count here.
+            let message = format!("{message}; its policy is {}", self.policy_in_words());
+            LedgerError::Refused { status: NOT_READY, message }
+        })?;
         let args = self.args(definition).encode_to_vec();
         self.submit_by(&plan, LIFECYCLE, "CommitChaincodeDefinition", &[args]).await
     }

@@ -1,5 +1,6 @@
 //! The endorsement policy of a chaincode, made from the plan that clients endorse by: both say whose word a transaction needs.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use prost::Message;
@@ -12,13 +13,19 @@ use crate::proto::common::signature_policy::{NOutOf, Type as Rule};
 use crate::proto::common::{ApplicationPolicy, MspPrincipal, MspRole, SignaturePolicy, SignaturePolicyEnvelope};
 
 /// The policy that a plan satisfies: a peer of all of `required`, and of each group of as many as it counts.
+///
+/// A plan's order is a client's preference and no part of the policy: organizations and groups are sorted and named once, so that parties
+/// who mean the same approve the same bytes.
 #[must_use]
 pub fn of_plan(plan: &Endorsers) -> ApplicationPolicy {
+    let required: BTreeSet<&String> = plan.required.iter().collect();
+    let group = |EndorserGroup { count, of }: &EndorserGroup| (of.iter().cloned().collect::<BTreeSet<_>>(), *count);
+    let groups: BTreeSet<_> = plan.any_of.iter().map(group).collect();
     let mut identities = Vec::new();
-    let mut rules: Vec<SignaturePolicy> = plan.required.iter().map(|msp| signed_by(msp, &mut identities)).collect();
-    for EndorserGroup { count, of } in &plan.any_of {
+    let mut rules: Vec<SignaturePolicy> = required.into_iter().map(|msp| signed_by(msp, &mut identities)).collect();
+    for (of, count) in groups {
         let of = of.iter().map(|msp| signed_by(msp, &mut identities)).collect();
-        rules.push(out_of(*count, of));
+        rules.push(out_of(count, of));
     }
     let rule = Some(out_of(rules.len(), rules));
     ApplicationPolicy { r#type: Some(Kind::SignaturePolicy(SignaturePolicyEnvelope { version: 0, rule, identities })) }
@@ -104,7 +111,7 @@ mod tests {
         )
         .unwrap();
         let policy = of_plan(&plan);
-        let words = "AND('OperatorMSP.peer', OutOf(2, 'RcMSP.peer', 'DvMSP.peer', 'SpMSP.peer'))";
+        let words = "AND('OperatorMSP.peer', OutOf(2, 'DvMSP.peer', 'RcMSP.peer', 'SpMSP.peer'))";
         assert_eq!(in_words(&policy), words);
         let read = ApplicationPolicy::decode(&policy.encode_to_vec()[..]).unwrap();
         assert_eq!(in_words(&read), words);
@@ -113,5 +120,18 @@ mod tests {
         let cut = SignaturePolicyEnvelope { identities: Vec::new(), ..envelope };
         let words = in_words(&ApplicationPolicy { r#type: Some(Kind::SignaturePolicy(cut)) });
         assert_eq!(words, "AND(identity 0, OutOf(2, identity 1, identity 2, identity 3))");
+    }
+
+    #[test]
+    fn parties_with_other_preferences_approve_the_same_bytes() {
+        let bytes = |plan: serde_json::Value| of_plan(&serde_json::from_value(plan).unwrap()).encode_to_vec();
+        let group = |count: usize, of: &[&str]| serde_json::json!({ "count": count, "of": of });
+        let (rc, sp) = (group(2, &["RcMSP", "DvMSP", "SpMSP"]), group(1, &["E", "F"]));
+        let one = bytes(serde_json::json!({ "required": ["A", "B"], "any_of": [rc, sp] }));
+        let (rc, sp) = (group(2, &["SpMSP", "RcMSP", "DvMSP", "RcMSP"]), group(1, &["F", "E"]));
+        let other = bytes(serde_json::json!({ "required": ["B", "A", "B"], "any_of": [sp, rc] }));
+        assert_eq!(one, other);
+        let (rc, sp) = (group(1, &["SpMSP", "RcMSP", "DvMSP"]), group(1, &["F", "E"]));
+        assert_ne!(one, bytes(serde_json::json!({ "required": ["A", "B"], "any_of": [rc, sp] })));
     }
 }

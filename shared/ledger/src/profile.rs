@@ -3,6 +3,7 @@
 //! It is JSON, so that it fits one secret of Secrets Manager; who reads it from there hands the text to
 //! [`ConnectionProfile::from_json`]. A network found by Managed Blockchain and one given by hand end in the same structure.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -54,6 +55,16 @@ pub struct Endorsers {
     /// Groups of which only some must.
     #[serde(default)]
     pub any_of: Vec<EndorserGroup>,
+}
+
+impl Endorsers {
+    /// Whether these organizations' word is what the plan asks for.
+    #[must_use]
+    pub fn satisfied_by(&self, organizations: &BTreeSet<&str>) -> bool {
+        let spoke = |msp: &&String| organizations.contains(msp.as_str());
+        self.required.iter().all(|msp| spoke(&msp))
+            && self.any_of.iter().all(|group| group.of.iter().filter(spoke).count() >= group.count)
+    }
 }
 
 /// `count` of the organizations `of`, tried in the order given.
@@ -163,6 +174,12 @@ impl ConnectionProfile {
         if self.endorsers.required.is_empty() && self.endorsers.any_of.is_empty() {
             return fault("nobody endorses".to_owned());
         }
+        // A committer counts an organization's endorsement once, however often a plan names it.
+        let mut seen = BTreeSet::new();
+        let groups = self.endorsers.any_of.iter().flat_map(|group| &group.of);
+        if let Some(twice) = self.endorsers.required.iter().chain(groups).find(|msp| !seen.insert(msp.as_str())) {
+            return fault(format!("{twice} is named twice among the endorsers"));
+        }
         Ok(())
     }
 }
@@ -202,10 +219,26 @@ mod tests {
         lonely["endorsers"]["any_of"] = serde_json::json!([{"count": 2, "of": ["RcMSP", "OperatorMSP"]}]);
         let mut nobody = profile();
         nobody["endorsers"]["required"] = serde_json::json!([]);
-        for bad in [unknown, plain, lonely, nobody] {
+        let mut twice = profile();
+        twice["endorsers"]["any_of"] = serde_json::json!([{"count": 1, "of": ["OperatorMSP"]}]);
+        for bad in [unknown, plain, lonely, nobody, twice] {
             let error = ConnectionProfile::from_json(&bad.to_string()).unwrap_err();
             assert!(matches!(error, LedgerError::Profile(_)), "{error}");
             assert!(!error.retryable());
+        }
+    }
+
+    #[test]
+    fn a_plan_is_satisfied_by_the_operator_and_two_of_three() {
+        let plan = Endorsers {
+            required: vec!["O".into()],
+            any_of: vec![EndorserGroup { count: 2, of: ["R", "D", "S"].map(str::to_owned).to_vec() }],
+        };
+        for (organizations, holds) in
+            [("ORD", true), ("OSR", true), ("ORDS", true), ("RDS", false), ("OS", false), ("", false), ("OXR", false)]
+        {
+            let said = organizations.split("").filter(|msp| !msp.is_empty()).collect();
+            assert_eq!(plan.satisfied_by(&said), holds, "{organizations}");
         }
     }
 

@@ -1,5 +1,6 @@
 //! `vitro ledger lifecycle`: the chaincode's way onto a channel, step by step, each organization by its own admin.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -63,6 +64,13 @@ pub struct ApproveArgs {
     pub no_package: bool,
 }
 
+/// Who approved a definition. The policy is part of it: whose profile has another plan approved something else.
+#[derive(Serialize)]
+struct Readiness {
+    policy: String,
+    approvals: BTreeMap<String, bool>,
+}
+
 /// A step that is in the chain.
 #[derive(Serialize)]
 struct Step<'a> {
@@ -101,7 +109,9 @@ pub(super) async fn run(
         }
         LifecycleCommand::Readiness(args) => {
             let approvals = ledger.readiness(&args.into()).await.map_err(ClientError::from)?;
-            screen.show(&approvals, |out, approvals| {
+            let readiness = Readiness { policy: ledger.policy_in_words(), approvals };
+            screen.show(&readiness, |out, Readiness { policy, approvals }| {
+                output::line(out, &format!("policy  {policy}"))?;
                 let rows: Vec<Vec<String>> =
                     approvals.iter().map(|(msp, yes)| vec![msp.clone(), said(*yes).to_owned()]).collect();
                 output::table(out, &["ORGANIZATION", "APPROVED"], &rows)
