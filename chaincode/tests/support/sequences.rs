@@ -93,7 +93,7 @@ fn operations() -> Vec<Operation> {
             all.push(Operation::Close { agreement, days });
         }
         for device in 0..DEVICES {
-            all.extend((0..18).map(|which| Operation::Query { which, device, agreement }));
+            all.extend((0..19).map(|which| Operation::Query { which, device, agreement }));
         }
     }
     for approve in [false, true, true, true, true] {
@@ -352,7 +352,7 @@ impl World {
             4 => ("registry:history", vec![b"point".to_vec(), point]),
             5 => ("agreement:get", vec![id]),
             6 => ("agreement:get", vec![id, hash]),
-            7 => ("agreement:list", vec![id]),
+            7 => ("agreement:list", vec![id, Vec::new()]),
             8 => ("data:day", vec![thing, from]),
             9 => ("data:chain", vec![thing]),
             10 => ("data:summaries", vec![id, from, to]),
@@ -362,6 +362,7 @@ impl World {
             14 => ("data:hours", vec![shard, text(&FIRST_HOUR), text(&(FIRST_HOUR + 5 * 3600))]),
             15 => ("agreement:simulate", vec![id, hash, from, to]),
             16 => ("agreement:simulate", vec![self.agreements[agreement].encode(), from, to]),
+            17 => ("agreement:in_force", vec![Vec::new()]),
             _ => match self.votes % 2 {
                 0 => ("billing:statements", vec![id]),
                 _ => {

@@ -9,7 +9,7 @@
 mod config;
 pub mod periods;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -18,7 +18,7 @@ use vitro_cloud::archive::{Archive, CBOR, JSON, PutOnce};
 use vitro_cloud::config::StackName;
 use vitro_cloud::metrics::Metrics;
 use vitro_cloud::{Clock, CloudError};
-use vitro_contract::{AgreementId, Held, PeriodKind, Record, Statement, StatementHead, StatementView};
+use vitro_contract::{AgreementId, HeldAgreement, HeldVersion, Record, Statement, StatementHead, StatementView};
 use vitro_proof::{Hash, LocalDay, UnixMillis};
 
 pub use config::Config;
@@ -243,22 +243,16 @@ impl<L: Channel, A: Archive, C: Clock> Bill<L, A, C> {
         let mut failures = Vec::new();
         let mut open = VecDeque::new();
         if let Some(last) = periods::settled(now) {
-            // The versions of each agreement: every one bills the days on which it holds.
-            let mut versions = BTreeMap::<AgreementId, Vec<(Held, PeriodKind)>>::new();
-            for view in self.ledger.agreements(None).await? {
-                if let Some(held) = view.holds {
-                    versions.entry(view.agreement.id).or_default().push((held, view.agreement.term.period));
-                }
-            }
-            for (agreement, mut versions) in versions {
+            // Every version of an agreement bills the days on which it holds.
+            for HeldAgreement { id: agreement, versions } in self.ledger.agreements_in_force().await? {
                 match self.ledger.statements(&agreement).await {
                     Ok(closed) => {
                         if let Err(error) = self.file_last(&closed, metrics).await {
                             tracing::error!(%agreement, %error, "a statement was not archived");
                             failures.push(error);
                         }
-                        versions.sort_by_key(|(held, _)| held.from);
-                        let ended = |(held, kind): &(Held, PeriodKind)| periods::ended(*kind, held, &closed, last);
+                        let ended =
+                            |version: &HeldVersion| periods::ended(version.period, &version.held, &closed, last);
                         let periods = versions.iter().flat_map(ended).collect();
                         open.push_back(Open { agreement, periods, failures: 0 });
                     }

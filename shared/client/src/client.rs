@@ -5,8 +5,8 @@ use vitro_contract::is_query;
 use vitro_contract::{
     Agreement, AgreementId, AgreementView, Alive, AliveInclusion, AliveView, Amendment, AuditDay, BlockView, ChainView,
     DayHistory, DayView, DeviceApproval, DeviceEntry, DevicePage, DeviceStatus, DeviceView, Exchange, ExchangeView,
-    Halt, History, Hour, Hours, Inclusion, Item, MeteringPoint, Path, Record, Roles, RolesStatus, Shard, SignOfLife,
-    Simulation, StatementHead, StatementView, SummaryPage, SummaryRow, Termination, Verdict,
+    Halt, HeldAgreement, History, Hour, Hours, Inclusion, Item, MeteringPoint, Path, Record, Roles, RolesStatus, Shard,
+    SignOfLife, Simulation, StatementHead, StatementView, SummaryPage, SummaryRow, Termination, Verdict,
 };
 use vitro_ledger::Committed;
 use vitro_proof::{DeviceId, Hash, LocalDay};
@@ -244,13 +244,36 @@ impl<C: Channel> Client<C> {
         self.find(&calls::agreement_on(id, day)).await
     }
 
-    /// All proposals of an id, or of all ids.
+    /// All proposals of an id, or of all ids, page by page.
     ///
     /// # Errors
     /// [`ClientError`].
     pub async fn agreements(&self, id: Option<&AgreementId>) -> Result<Vec<AgreementView>, ClientError> {
-        let args: Vec<Vec<u8>> = id.map(bytes).into_iter().collect();
-        self.ask("agreement:list", &args).await
+        let (mut found, mut from) = (Vec::new(), None);
+        loop {
+            let page = self.find(&calls::agreements(id, from.as_deref())).await?;
+            found.extend(page.agreements);
+            from = page.next;
+            if from.is_none() {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// The agreements that are or were in force, page by page.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn agreements_in_force(&self) -> Result<Vec<HeldAgreement>, ClientError> {
+        let (mut found, mut from) = (Vec::new(), None);
+        loop {
+            let page = self.find(&calls::agreements_in_force(from.as_ref())).await?;
+            found.extend(page.agreements);
+            from = page.next;
+            if from.is_none() {
+                return Ok(found);
+            }
+        }
     }
 
     /// Publishes items; gives a verdict for each, in their order.

@@ -15,14 +15,18 @@ use crate::error::ContractError;
 use crate::ids::{AgreementId, MeteringPoint, Role, Shard};
 use crate::keys;
 use crate::model::{
-    Agreement, AgreementView, Amendment, Approval, Deed, DeedKind, Held, Proposal, Service, Termination, Version,
-    Versions,
+    Agreement, AgreementPage, AgreementView, Amendment, Approval, Deed, DeedKind, Held, HeldAgreement, HeldVersion,
+    InForcePage, Proposal, Service, Termination, Version, Versions,
 };
-use crate::registry::approval;
+use crate::registry::{self, approval};
 use crate::status;
 use crate::tx::{self, Tx};
 use crate::wire::Record;
 
+/// Proposals on a page: each may name a thousand metering points.
+const PROPOSALS_A_PAGE: usize = 20;
+/// Agreements on a page of those in force.
+const AGREEMENTS_A_PAGE: usize = 100;
 /// The name of the event that the fourth approval of an agreement raises.
 pub const ACTIVE_EVENT: &str = "agreement_active";
 /// The name of the event that the fourth approval of an amendment raises.
@@ -127,20 +131,58 @@ pub(crate) fn get(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) -> Result<Re
     Ok(Response::of(&view(tx, &id, hash)?))
 }
 
-/// All proposals, active or not: of an id, or of all ids where none is given.
+/// Proposals, active or not, a page at a time: of an id, or of all ids where it is empty; from a cursor on.
 pub(crate) fn list(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) -> Result<Response, ContractError> {
     access::require_reader(ctx, tx)?;
-    let prefix = match args {
+    let [id, cursor] = exactly(args)?;
+    let prefix = match id.as_slice() {
         [] => keys::AGREEMENTS.to_owned(),
-        [id] => keys::agreement_proposals(&text("an agreement's id", id)?),
-        _ => return Err(ContractError::BadArguments("an id or nothing is expected".into())),
+        id => keys::agreement_proposals(&text("an agreement's id", id)?),
     };
-    let mut views = Vec::new();
-    for (key, bytes) in tx.under(&prefix)? {
+    let (start, end) = (after(keys::AGREEMENTS, &prefix, cursor)?, keys::end_of(&prefix));
+    let mut page = AgreementPage { agreements: Vec::new(), next: None };
+    for (key, bytes) in tx.range(&start, &end)? {
+        if page.agreements.len() == PROPOSALS_A_PAGE {
+            page.next = Some(key[keys::AGREEMENTS.len()..].to_owned());
+            break;
+        }
         let proposal: Proposal = tx::read(&key, &bytes)?;
-        views.push(view(tx, proposal.deed.id(), proposal.deed.hash())?);
+        page.agreements.push(view(tx, proposal.deed.id(), proposal.deed.hash())?);
     }
-    Ok(Response::of(&views))
+    Ok(Response::of(&page))
+}
+
+/// The agreements that hold on some day, with their versions, a page at a time: from a cursor on.
+pub(crate) fn all_in_force(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) -> Result<Response, ContractError> {
+    access::require_reader(ctx, tx)?;
+    let [cursor] = exactly(args)?;
+    let prefix = keys::AGREEMENTS_ACTIVE;
+    let (start, end) = (after(prefix, prefix, cursor)?, keys::end_of(prefix));
+    let mut page = InForcePage { agreements: Vec::new(), next: None };
+    for (key, _) in tx.range(&start, &end)? {
+        let id = key[prefix.len()..].parse::<AgreementId>()?;
+        if page.agreements.len() == AGREEMENTS_A_PAGE {
+            page.next = Some(id);
+            break;
+        }
+        let held = |InForce { agreement, hash, held }| HeldVersion { hash, period: agreement.term.period, held };
+        let versions = in_force(tx, &id)?.into_iter().map(held).collect();
+        page.agreements.push(HeldAgreement { id, versions });
+    }
+    Ok(Response::of(&page))
+}
+
+/// The key with which a page begins: its cursor is what follows `base` in a key under `prefix`.
+fn after(base: &str, prefix: &str, cursor: &[u8]) -> Result<String, ContractError> {
+    if cursor.is_empty() {
+        return Ok(prefix.to_owned());
+    }
+    let key = format!("{base}{}", text::<String>("a cursor", cursor)?);
+    if key.starts_with(prefix) {
+        Ok(key)
+    } else {
+        Err(ContractError::BadArguments("the cursor is of another list".into()))
+    }
 }
 
 fn versions(tx: &mut Tx<'_>, id: &AgreementId) -> Result<Option<Versions>, ContractError> {
@@ -293,22 +335,31 @@ pub(crate) fn holding(
     })
 }
 
-/// The metering points that an agreement covers, in order, each with the devices that served it, one after another.
+/// The metering points that an agreement covers, in order, each with the devices that served it, one after another. Only an agreement
+/// about all of a shard walks through the shard; one that names its points reads those, and no other registration gets in its way.
 pub(crate) fn points(
     tx: &mut Tx<'_>,
     agreement: &Agreement,
 ) -> Result<Vec<(MeteringPoint, Vec<Service>)>, ContractError> {
-    let mut of_shard = BTreeSet::new();
-    for (_, point) in tx.under(&keys::shard_devices(&agreement.shard))? {
-        of_shard.insert(String::from_utf8_lossy(&point).parse::<MeteringPoint>()?);
+    match &agreement.points {
+        Some(points) => {
+            points.iter().map(|point| Ok((point.clone(), of_shard(tx, point, &agreement.shard)?))).collect()
+        }
+        None => {
+            let mut points = BTreeSet::new();
+            for (_, point) in tx.under(&keys::shard_devices(&agreement.shard))? {
+                points.insert(String::from_utf8_lossy(&point).parse::<MeteringPoint>()?);
+            }
+            points.into_iter().map(|point| Ok((point.clone(), status::services(tx, &point)?))).collect()
+        }
     }
-    let points: Vec<&MeteringPoint> = match &agreement.points {
-        None => of_shard.iter().collect(),
-        Some(points) => points.iter().collect(),
-    };
-    let served = |tx: &mut Tx<'_>, point: &MeteringPoint| match of_shard.contains(point) {
-        true => status::services(tx, point),
-        false => Ok(Vec::new()),
-    };
-    points.into_iter().map(|point| Ok((point.clone(), served(tx, point)?))).collect()
+}
+
+/// The devices that served a metering point, if it is one of the shard's: all of a point's devices are of one shard.
+fn of_shard(tx: &mut Tx<'_>, point: &MeteringPoint, shard: &Shard) -> Result<Vec<Service>, ContractError> {
+    let services = status::services(tx, point)?;
+    match services.first() {
+        Some(first) if registry::load(tx, &first.thing)?.1.shard == *shard => Ok(services),
+        _ => Ok(Vec::new()),
+    }
 }

@@ -15,10 +15,10 @@ use crate::call::is_query;
 use crate::error::ContractError;
 use crate::ids::{AgreementId, MeteringPoint, Shard};
 use crate::model::{
-    Agreement, AgreementView, Alive, AliveInclusion, AlivePage, AliveView, Amendment, AuditDay, BlockView, ChainView,
-    DayView, DeviceApproval, DeviceEntry, DevicePage, DeviceStatus, DeviceView, Exchange, ExchangeView, Halt, History,
-    HistoryPage, Hour, Inclusion, Item, Path, Roles, RolesStatus, SignOfLife, Simulation, StatementHead, StatementView,
-    SummaryPage, Termination, Verdict,
+    Agreement, AgreementPage, AgreementView, Alive, AliveInclusion, AlivePage, AliveView, Amendment, AuditDay,
+    BlockView, ChainView, DayView, DeviceApproval, DeviceEntry, DevicePage, DeviceStatus, DeviceView, Exchange,
+    ExchangeView, Halt, History, HistoryPage, Hour, InForcePage, Inclusion, Item, Path, Roles, RolesStatus, SignOfLife,
+    Simulation, StatementHead, StatementView, SummaryPage, Termination, Verdict,
 };
 use crate::wire::Record;
 
@@ -185,10 +185,17 @@ pub fn agreement(id: &AgreementId, hash: Option<Hash>) -> Call<AgreementView> {
     Call::new("agreement:get", args)
 }
 
-/// `agreement:list`: of an id, or all.
+/// `agreement:list`: of an id, or all; from a page's cursor on, or from the first.
 #[must_use]
-pub fn agreements(id: Option<&AgreementId>) -> Call<Vec<AgreementView>> {
-    Call::new("agreement:list", id.map(text).into_iter().collect())
+pub fn agreements(id: Option<&AgreementId>, from: Option<&str>) -> Call<AgreementPage> {
+    let args = vec![id.map(text).unwrap_or_default(), from.map(|from| from.as_bytes().to_vec()).unwrap_or_default()];
+    Call::new("agreement:list", args)
+}
+
+/// `agreement:in_force`: from an id on, or from the first.
+#[must_use]
+pub fn agreements_in_force(from: Option<&AgreementId>) -> Call<InForcePage> {
+    Call::new("agreement:in_force", vec![from.map(text).unwrap_or_default()])
 }
 
 /// `data:publish`.
@@ -327,8 +334,8 @@ mod tests {
         }
         assert!(run(&mut ledger, &rc, &agreement(&id, None)).unwrap().active);
         assert!(run(&mut ledger, &rc, &agreement(&id, Some(hash))).unwrap().active);
-        assert_eq!(run(&mut ledger, &rc, &agreements(None)).unwrap().len(), 1);
-        assert_eq!(run(&mut ledger, &rc, &agreements(Some(&id))).unwrap().len(), 1);
+        assert_eq!(run(&mut ledger, &rc, &agreements(None, None)).unwrap().agreements.len(), 1);
+        assert_eq!(run(&mut ledger, &rc, &agreements(Some(&id), None)).unwrap().agreements.len(), 1);
 
         let sealed = dev.seal_day(Some(&vitro_proof::Decimal::from(1))).unwrap();
         let items = [Item::day(sealed.message, &sealed.account)];

@@ -92,6 +92,11 @@ pub(crate) fn agreement_proposals(id: &AgreementId) -> String {
 /// All proposals.
 pub(crate) const AGREEMENTS: &str = "agreement/";
 
+/// The first key after all that begin with `prefix`, which ends with `/`.
+pub(crate) fn end_of(prefix: &str) -> String {
+    format!("{}0", prefix.trim_end_matches('/'))
+}
+
 /// A party's approval of a proposal.
 pub(crate) fn agreement_approval(id: &AgreementId, hash: Hash, role: Role) -> String {
     format!("agreement-approval/{id}/{hash}/{role}")

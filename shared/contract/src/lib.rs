@@ -42,10 +42,11 @@ pub use model::{
     EntryRevision, HistoryPage, Hour, Hours, LastValue, SignOfLife,
 };
 pub use model::{
-    Agreement, AgreementView, Amendment, Approval, BlockRef, ChainView, Continuity, Currency, DayChange, DayOutcome,
-    DayView, DeedKind, DeviceApproval, DeviceEntry, DevicePage, DeviceView, Field, Held, Inclusion, Item, Line, Path,
-    Payee, PerUnit, PeriodKind, PublishedAccount, Roles, RolesStatus, Share, SimulatedPeriod, Simulation, Statement,
-    StatementHead, StatementView, SummaryPage, SummaryRow, Tariff, Term, Termination, Unbilled, UnbilledDays, Verdict,
+    Agreement, AgreementPage, AgreementView, Amendment, Approval, BlockRef, ChainView, Continuity, Currency, DayChange,
+    DayOutcome, DayView, DeedKind, DeviceApproval, DeviceEntry, DevicePage, DeviceView, Field, Held, HeldAgreement,
+    HeldVersion, InForcePage, Inclusion, Item, Line, Path, Payee, PerUnit, PeriodKind, PublishedAccount, Roles,
+    RolesStatus, Share, SimulatedPeriod, Simulation, Statement, StatementHead, StatementView, SummaryPage, SummaryRow,
+    Tariff, Term, Termination, Unbilled, UnbilledDays, Verdict,
 };
 pub use model::{DeviceStatus, Exchange, ExchangeView, Halt, History, Service, Standing, StatusReason};
 pub use status::{EXCHANGED_EVENT, STATUS_EVENT};

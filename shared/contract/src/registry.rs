@@ -195,7 +195,7 @@ pub(crate) fn devices(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) -> Resul
         [] => prefix.clone(),
         from => format!("{prefix}{}", text::<DeviceId>("a device", from)?),
     };
-    let end = format!("{}0", prefix.trim_end_matches('/'));
+    let end = keys::end_of(&prefix);
     let mut things = Vec::new();
     for (key, _) in tx.range(&start, &end)?.into_iter().take(PAGE + 1) {
         things.push(key[prefix.len()..].parse::<DeviceId>()?);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::call::State;
 use crate::error::ContractError;
+use crate::keys;
 use crate::wire::Record;
 
 /// Reads are remembered (a read costs a round trip to the peer), writes are kept until [`Tx::commit`].
@@ -47,8 +48,7 @@ impl<'a> Tx<'a> {
 
     /// All keys that begin with `prefix`, which ends with `/`, in order.
     pub(crate) fn under(&mut self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, ContractError> {
-        let end = format!("{}0", prefix.trim_end_matches('/'));
-        self.range(prefix, &end)
+        self.range(prefix, &keys::end_of(prefix))
     }
 
     /// The keys from `start` to before `end`, in order.

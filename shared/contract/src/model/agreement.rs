@@ -180,6 +180,8 @@ record! {
     }
 }
 
+/// The most metering points that an agreement names: a statement has as many lines.
+const MAX_POINTS: usize = crate::billing::MAX_LINES;
 /// The largest weight of a share: enough for millionths.
 const MAX_SHARE: u64 = 1_000_000_000;
 
@@ -206,6 +208,9 @@ impl Agreement {
             && (points.is_empty() || points.windows(2).any(|pair| pair[0] >= pair[1]))
         {
             return bad("metering points are sorted, each occurs once, and there is one at least");
+        }
+        if self.points.as_ref().is_some_and(|points| points.len() > MAX_POINTS) {
+            return bad("more metering points than a statement has lines, even of one day");
         }
         if self.fields.is_empty() || self.fields.windows(2).any(|pair| pair[0].sensor >= pair[1].sensor) {
             return bad("fields are sorted by sensor, each occurs once, and there is one at least");
@@ -435,8 +440,46 @@ record! {
     }
 }
 
-impl Record for Vec<AgreementView> {
-    const NAME: &'static str = "agreements";
+record! {
+    /// Some of the proposals.
+    pub struct AgreementPage, "agreements", version 1 {
+        /// The proposals, active or not.
+        1 => agreements: Vec<AgreementView>,
+        /// The cursor of the next page; nothing on the last.
+        2 => next: Option<String>,
+    }
+}
+
+record! {
+    /// Terms that hold on some days.
+    pub struct HeldVersion {
+        /// What the parties approved.
+        0 => hash: Hash,
+        /// How it is billed.
+        1 => period: PeriodKind,
+        /// The days.
+        2 => held: Held,
+    }
+}
+
+record! {
+    /// An agreement that is or was in force.
+    pub struct HeldAgreement {
+        /// Its id.
+        0 => id: AgreementId,
+        /// Its versions, in the order of their days; none if its end left no day to any.
+        1 => versions: Vec<HeldVersion>,
+    }
+}
+
+record! {
+    /// Some of the agreements that are or were in force, in the order of their ids.
+    pub struct InForcePage, "agreements in force", version 1 {
+        /// The agreements.
+        1 => agreements: Vec<HeldAgreement>,
+        /// With which the next page begins; nothing on the last.
+        2 => next: Option<AgreementId>,
+    }
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ mod statement;
 mod status;
 
 pub use agreement::{
-    Agreement, AgreementView, Amendment, Currency, DeedKind, Field, Held, Payee, PerUnit, PeriodKind, Tariff, Term,
-    Termination,
+    Agreement, AgreementPage, AgreementView, Amendment, Currency, DeedKind, Field, Held, HeldAgreement, HeldVersion,
+    InForcePage, Payee, PerUnit, PeriodKind, Tariff, Term, Termination,
 };
 pub(crate) use agreement::{Deed, Proposal, Version, Versions};
 pub use alive::{Alive, AliveInclusion, AlivePage, AliveView, Hour, Hours, LastValue, SignOfLife};

@@ -2,7 +2,7 @@
 
 use super::{activate, agreement, approve_agreement, decimal, ledger};
 use crate::testing::{admin, client};
-use crate::{Agreement, AgreementView, PerUnit, Record, Role, Tariff};
+use crate::{Agreement, AgreementPage, AgreementView, InForcePage, PerUnit, Record, Role, Tariff};
 
 fn dearer() -> Agreement {
     let mut dearer = agreement();
@@ -35,9 +35,59 @@ fn an_agreement_is_active_when_all_four_approved_the_same_bytes() {
         assert_eq!(approve_agreement(&mut ledger, role, &other).unwrap_err().code(), "agreement_active");
     }
     assert!(approve_agreement(&mut ledger, Role::Rc, &wanted).unwrap().active);
-    let list: Vec<AgreementView> = ledger.ask(&client(Role::Sp), "agreement:list", &[]).unwrap();
+    let list: AgreementPage = ledger.ask(&client(Role::Sp), "agreement:list", &[vec![], vec![]]).unwrap();
+    let list = list.agreements;
     assert_eq!(list.iter().filter(|view| view.active).count(), 1);
     assert_eq!(list.len(), 2);
+}
+
+#[test]
+fn proposals_and_agreements_come_by_the_page() {
+    let mut ledger = ledger();
+    let mut ids = Vec::new();
+    for n in 0..45 {
+        let agreement = Agreement { id: format!("ppa-{n:02}").parse().unwrap(), ..agreement() };
+        ledger.submit(&admin(Role::Sp), "agreement:propose", &[agreement.encode()]).unwrap();
+        if n % 2 == 0 {
+            activate(&mut ledger, &agreement);
+        }
+        ids.push(agreement.id);
+    }
+    let mut found = Vec::new();
+    let mut cursor = None::<String>;
+    let mut pages = 0;
+    loop {
+        let call = crate::calls::agreements(None, cursor.as_deref());
+        let page: AgreementPage = ledger.ask(&client(Role::Rc), call.function, &call.args).unwrap();
+        found.extend(page.agreements.into_iter().map(|view| view.agreement.id));
+        pages += 1;
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!((found, pages), (ids.clone(), 3));
+    let of_one = crate::calls::agreements(Some(&ids[7]), None);
+    let page: AgreementPage = ledger.ask(&client(Role::Rc), of_one.function, &of_one.args).unwrap();
+    assert_eq!((page.agreements.len(), page.next), (1, None));
+    // A cursor of another list leads nowhere else.
+    let astray = crate::calls::agreements(Some(&ids[7]), Some("ppa-08/"));
+    assert_eq!(ledger.submit(&client(Role::Rc), astray.function, &astray.args).unwrap_err().code(), "bad_arguments");
+
+    let from = crate::calls::agreements_in_force(Some(&ids[40]));
+    let page: InForcePage = ledger.ask(&client(Role::Rc), from.function, &from.args).unwrap();
+    let active: Vec<_> = page.agreements.iter().map(|held| held.id.clone()).collect();
+    assert_eq!(active, [ids[40].clone(), ids[42].clone(), ids[44].clone()]);
+    assert_eq!(page.agreements[0].versions.len(), 1);
+    assert_eq!(page.agreements[0].versions[0].held.from, agreement().term.from);
+}
+
+#[test]
+fn no_agreement_names_more_points_than_a_statement_has_lines() {
+    let points = |count: usize| Some((0..count).map(|n| format!("point-{n:04}").parse().unwrap()).collect());
+    let most = Agreement { points: points(crate::MAX_LINES), ..agreement() };
+    assert!(most.check().is_ok());
+    assert!(Agreement { points: points(crate::MAX_LINES + 1), ..agreement() }.check().is_err());
 }
 
 #[test]

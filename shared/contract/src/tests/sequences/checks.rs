@@ -234,7 +234,7 @@ impl World {
 
     /// What is told of an agreement is of no other one.
     fn check_told(&self, id: &AgreementId) {
-        for view in self.told(&calls::agreements(Some(id))).unwrap() {
+        for view in self.told(&calls::agreements(Some(id), None)).unwrap().agreements {
             assert_eq!(&view.agreement.id, id);
             assert_eq!(view.active, self.is_approved(view.hash), "active without the approval of all four");
             for approval in &view.approvals {
@@ -270,7 +270,8 @@ fn questions() -> Vec<(&'static str, Vec<Vec<u8>>)> {
         of(calls::roles()),
         of(calls::devices(None, None)),
         of(calls::devices(Some(&shard), None)),
-        of(calls::agreements(None)),
+        of(calls::agreements(None, None)),
+        of(calls::agreements_in_force(None)),
         of(calls::hours(&shard, hour, hour)),
         of(calls::statement(Hash([0; 32]))),
     ];
@@ -300,7 +301,7 @@ fn questions() -> Vec<(&'static str, Vec<Vec<u8>>)> {
         all.extend([
             of(calls::agreement(&id, None)),
             of(calls::agreement_on(&id, first)),
-            of(calls::agreements(Some(&id))),
+            of(calls::agreements(Some(&id), None)),
             of(calls::simulate(&draft, first, last)),
             of(calls::summaries(&id, first, last, None)),
             of(calls::statements(&id)),
