@@ -4,9 +4,10 @@ use vitro_contract::calls::{self, Call};
 use vitro_contract::is_query;
 use vitro_contract::{
     Agreement, AgreementId, AgreementView, Alive, AliveInclusion, AliveView, Amendment, AuditDay, BlockView, ChainView,
-    DayHistory, DayView, DeviceApproval, DeviceEntry, DevicePage, DeviceStatus, DeviceView, Exchange, ExchangeView,
-    Halt, HeldAgreement, History, Hour, Hours, Inclusion, Item, MeteringPoint, Path, Record, Roles, RolesStatus, Shard,
-    SignOfLife, Simulation, StatementHead, StatementView, SummaryPage, SummaryRow, Termination, Verdict,
+    DayHistory, DayView, DeviceApproval, DeviceChain, DeviceEntry, DevicePage, DeviceStatus, DeviceView, Exchange,
+    ExchangeView, Halt, HeldAgreement, History, Hour, Hours, Inclusion, Item, MeteringPoint, Path, Record, Roles,
+    RolesStatus, Shard, SignOfLife, Simulation, StatementHead, StatementView, SummaryPage, SummaryRow, Termination,
+    Verdict,
 };
 use vitro_ledger::Committed;
 use vitro_proof::{DeviceId, Hash, LocalDay};
@@ -91,6 +92,26 @@ impl<C: Channel> Client<C> {
     /// [`ClientError`].
     pub async fn register_successors(&self, entries: &[DeviceEntry]) -> Result<Published<DevicePage>, ClientError> {
         self.make(&calls::register_successors(entries)).await
+    }
+
+    /// Registers a device's certificate chain, in DER: its own certificate first. The same again changes nothing.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn certify(
+        &self,
+        thing: &DeviceId,
+        chain: &[Vec<u8>],
+    ) -> Result<Published<Vec<DeviceChain>>, ClientError> {
+        self.make(&calls::certify(thing, chain)).await
+    }
+
+    /// A device's certificate chains, oldest first.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn chains(&self, thing: &DeviceId) -> Result<Vec<DeviceChain>, ClientError> {
+        self.find(&calls::chains(thing)).await
     }
 
     /// Suspends a device. The same again changes nothing.

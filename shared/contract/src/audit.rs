@@ -3,6 +3,7 @@
 use vitro_proof::crypto::P256Key;
 use vitro_proof::{DeviceId, Envelope, Kind, LocalDay, Span, merkle};
 
+use crate::acceptance::{self, Acceptance};
 use crate::access::{self, exactly, text};
 use crate::agreement::{self, InForce};
 use crate::calendar;
@@ -137,7 +138,7 @@ pub(crate) fn day(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) -> Result<Re
     let revision = in_force.map_or(0, |revision| revision.revision);
     let mut services = status::services(tx, &entry.metering_point)?;
     services.retain(|service| service.thing == thing);
-    let counts = registry::counts(tx, &thing, entry.hash())?;
+    let end = stored.as_ref().map(|stored| stored.opened.block.bounds.to);
     let mut agreements = Vec::new();
     for id in agreement::ids(tx)? {
         for InForce { agreement, hash, held } in agreement::in_force(tx, &id)? {
@@ -146,8 +147,19 @@ pub(crate) fn day(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) -> Result<Re
             }
             let is_covered = |point| agreement.points.as_ref().is_none_or(|points| points.contains(point));
             for service in services.iter().filter(|service| service.holds(day) && is_covered(&service.point)) {
-                let point = service.point.clone();
-                agreements.push(Covered { agreement: id.clone(), hash, holds: held.clone(), point, counts });
+                let accepted = Acceptance::of(tx, &agreement, &thing)?.on(tx, day, end)?;
+                let chain = accepted.as_ref().and_then(|accepted| accepted.chain);
+                agreements.push(Covered {
+                    agreement: id.clone(),
+                    hash,
+                    holds: held.clone(),
+                    point: service.point.clone(),
+                    counts: accepted.is_some(),
+                    by: accepted.map(|accepted| accepted.by),
+                    certificate: chain.map(|chain| chain.0),
+                    authority: chain.map(|chain| chain.1),
+                    authorities: agreement.authorities.clone(),
+                });
             }
         }
     }
@@ -162,6 +174,7 @@ pub(crate) fn day(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) -> Result<Re
         device,
         agreements,
         roles,
+        chains: acceptance::registered(tx, &thing)?,
     }))
 }
 

@@ -2,6 +2,7 @@
 
 use vitro_proof::{Decimal, DeviceId, LocalDay};
 
+use crate::acceptance::Acceptance;
 use crate::access::{self, Identity, exactly, hash, text};
 use crate::agreement::{self, InForce};
 use crate::calendar;
@@ -15,7 +16,6 @@ use crate::model::{
     StatementHead, StatementView, Tariff, Unbilled, UnbilledDays,
 };
 use crate::money;
-use crate::registry;
 use crate::status;
 use crate::tx::{self, Tx};
 
@@ -95,16 +95,14 @@ pub(crate) fn closed(tx: &mut Tx<'_>, id: &AgreementId) -> Result<Vec<StatementH
 /// A device's service at a metering point, with what decides whether it is billed.
 struct Served<'a> {
     service: &'a Service,
-    /// Whether RC and DV approved it.
-    counts: bool,
+    acceptance: Acceptance,
     status: DeviceStatus,
 }
 
 impl<'a> Served<'a> {
-    fn of(tx: &mut Tx<'_>, service: &'a Service) -> Result<Self, ContractError> {
-        let (_, entry) = registry::load(tx, &service.thing)?;
-        let counts = registry::counts(tx, &service.thing, entry.hash())?;
-        Ok(Self { service, counts, status: status::of(tx, &service.thing)? })
+    fn of(tx: &mut Tx<'_>, agreement: &Agreement, service: &'a Service) -> Result<Self, ContractError> {
+        let acceptance = Acceptance::of(tx, agreement, &service.thing)?;
+        Ok(Self { service, acceptance, status: status::of(tx, &service.thing)? })
     }
 }
 
@@ -118,7 +116,7 @@ pub(crate) fn today(
 ) -> Result<Option<Result<Line, Unbilled>>, ContractError> {
     match services.iter().find(|service| service.thing == *thing && service.holds(day)) {
         Some(service) => {
-            let served = Served::of(tx, service)?;
+            let served = Served::of(tx, agreement, service)?;
             line(tx, agreement, &served, day).map(Some)
         }
         None => Ok(None),
@@ -144,7 +142,7 @@ impl Bill {
     ) -> Result<(), ContractError> {
         let mut served = Vec::with_capacity(services.len());
         for service in services {
-            served.push(Served::of(tx, service)?);
+            served.push(Served::of(tx, agreement, service)?);
         }
         for day in days {
             if served.is_empty() {
@@ -218,15 +216,17 @@ fn line(
     day: LocalDay,
 ) -> Result<Result<Line, Unbilled>, ContractError> {
     let Service { point, thing, .. } = served.service;
-    if !served.counts {
-        return Ok(Err(Unbilled::NotApproved));
-    }
     let Tariff::PerUnit(PerUnit { sensor, unit, price }) = &agreement.tariff;
-    let Some(record) = tx.load::<DayRecord>(&keys::day(thing, day))? else { return Ok(Err(Unbilled::NotPublished)) };
-    let stored = match &record.block {
+    let record = tx.load::<DayRecord>(&keys::day(thing, day))?;
+    let stored = match record.as_ref().and_then(|record| record.block.as_ref()) {
         Some(block) => by_number(tx, thing, block.number)?,
         None => None,
     };
+    let end = stored.as_ref().map(|stored| stored.opened.block.bounds.to);
+    if served.acceptance.on(tx, day, end)?.is_none() {
+        return Ok(Err(Unbilled::NotApproved));
+    }
+    let Some(record) = record else { return Ok(Err(Unbilled::NotPublished)) };
     let (Some(stored), Some(account)) = (stored, record.accounts.last()) else { return Ok(Err(Unbilled::NoBlock)) };
     match record.outcome(Some(&stored.opened)) {
         DayOutcome::Agrees => {}

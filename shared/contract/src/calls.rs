@@ -13,12 +13,12 @@ use vitro_proof::{DeviceId, Hash, LocalDay};
 
 use crate::call::is_query;
 use crate::error::ContractError;
-use crate::ids::{AgreementId, MeteringPoint, Shard};
+use crate::ids::{AgreementId, Bytes, MeteringPoint, Shard};
 use crate::model::{
     Agreement, AgreementPage, AgreementView, Alive, AliveInclusion, AlivePage, AliveView, Amendment, AuditDay,
-    BlockView, ChainView, DayView, DeviceApproval, DeviceEntry, DevicePage, DeviceStatus, DeviceView, Exchange,
-    ExchangeView, Halt, History, HistoryPage, Hour, InForcePage, Inclusion, Item, Path, Roles, RolesStatus, SignOfLife,
-    Simulation, StatementHead, StatementView, SummaryPage, Termination, Verdict,
+    BlockView, ChainView, DayView, DeviceApproval, DeviceChain, DeviceEntry, DevicePage, DeviceStatus, DeviceView,
+    Exchange, ExchangeView, Halt, History, HistoryPage, Hour, InForcePage, Inclusion, Item, Path, Roles, RolesStatus,
+    SignOfLife, Simulation, StatementHead, StatementView, SummaryPage, Termination, Verdict,
 };
 use crate::wire::Record;
 
@@ -72,6 +72,19 @@ pub fn roles() -> Call<RolesStatus> {
 #[must_use]
 pub fn register_devices(entries: &[DeviceEntry]) -> Call<DevicePage> {
     Call::new("registry:register_device", entries.iter().map(Record::encode).collect())
+}
+
+/// `registry:certify`: the device's certificate in DER, then those above it.
+#[must_use]
+pub fn certify(thing: &DeviceId, chain: &[Vec<u8>]) -> Call<Vec<DeviceChain>> {
+    let certificates: Vec<Bytes> = chain.iter().cloned().map(Bytes).collect();
+    Call::new("registry:certify", vec![text(thing), certificates.encode()])
+}
+
+/// `registry:chains`.
+#[must_use]
+pub fn chains(thing: &DeviceId) -> Call<Vec<DeviceChain>> {
+    Call::new("registry:chains", vec![text(thing)])
 }
 
 /// `registry:approve_devices`.

@@ -39,6 +39,16 @@ pub(crate) fn device_approval(thing: &DeviceId, entry: Hash, role: Role) -> Stri
     format!("device-approval/{thing}/{entry}/{role}")
 }
 
+/// One of a device's certificate chains, in the order in which they were registered.
+pub(crate) fn device_chain(thing: &DeviceId, number: u64) -> String {
+    format!("{}{number:010}", device_chains(thing))
+}
+
+/// All of a device's certificate chains.
+pub(crate) fn device_chains(thing: &DeviceId) -> String {
+    format!("device-chain/{thing}/")
+}
+
 /// The device that serves a metering point.
 pub(crate) fn point(point: &MeteringPoint) -> String {
     format!("point/{point}")

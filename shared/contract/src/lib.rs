@@ -8,6 +8,7 @@
 //! ([`Record`]); hashes are over those bytes. The page `docs/contract.md` lists functions, arguments, errors and keys.
 #![forbid(unsafe_code)]
 
+mod acceptance;
 mod access;
 mod agreement;
 mod audit;
@@ -42,11 +43,11 @@ pub use model::{
     EntryRevision, HistoryPage, Hour, Hours, LastValue, SignOfLife,
 };
 pub use model::{
-    Agreement, AgreementPage, AgreementView, Amendment, Approval, BlockRef, ChainView, Continuity, Currency, DayChange,
-    DayOutcome, DayView, DeedKind, DeviceApproval, DeviceEntry, DevicePage, DeviceView, Field, Held, HeldAgreement,
-    HeldVersion, InForcePage, Inclusion, Item, Line, Path, Payee, PerUnit, PeriodKind, PublishedAccount, Roles,
-    RolesStatus, Share, SimulatedPeriod, Simulation, Statement, StatementHead, StatementView, SummaryPage, SummaryRow,
-    Tariff, Term, Termination, Unbilled, UnbilledDays, Verdict,
+    Agreement, AgreementPage, AgreementView, Amendment, Approval, Basis, BlockRef, ChainView, Continuity, Currency,
+    DayChange, DayOutcome, DayView, DeedKind, DeviceApproval, DeviceChain, DeviceEntry, DevicePage, DeviceView, Field,
+    Held, HeldAgreement, HeldVersion, InForcePage, Inclusion, Item, Line, Path, Payee, PerUnit, PeriodKind,
+    PublishedAccount, Roles, RolesStatus, Share, SimulatedPeriod, Simulation, Statement, StatementHead, StatementView,
+    SummaryPage, SummaryRow, Tariff, Term, Termination, Unbilled, UnbilledDays, Verdict,
 };
 pub use model::{DeviceStatus, Exchange, ExchangeView, Halt, History, Service, Standing, StatusReason};
 pub use status::{EXCHANGED_EVENT, STATUS_EVENT};

@@ -1,14 +1,17 @@
 //! Roles and devices.
 
+use vitro_proof::chain::{Certificate, check_anchor};
 use vitro_proof::{DeviceId, Hash};
 
+use crate::acceptance;
 use crate::access::{self, Identity, exactly, text};
 use crate::call::{Context, Response};
 use crate::error::ContractError;
 use crate::ids::{Bytes, Role, Shard};
 use crate::keys;
 use crate::model::{
-    Approval, DeviceApproval, DeviceEntry, DevicePage, DeviceRecord, DeviceView, Roles, RolesStatus, RolesVote,
+    Approval, DeviceApproval, DeviceChain, DeviceEntry, DevicePage, DeviceRecord, DeviceView, MAX_CERTIFICATE, Roles,
+    RolesStatus, RolesVote,
 };
 use crate::status;
 use crate::tx::Tx;
@@ -145,6 +148,60 @@ fn register(
     Ok(())
 }
 
+/// Certificates of a chain: the device's, at most six authorities between, and one above them.
+const MAX_CHAIN: usize = 8;
+
+/// Registers a device's certificate chain. What can be seen of it alone is checked: whether it leads to an authority that counts is
+/// verified when a day is to count by it. The same again changes nothing.
+pub(crate) fn certify(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) -> Result<Response, ContractError> {
+    access::require(ctx, tx, &[Role::Operator], Identity::Anyone)?;
+    let [thing, certificates] = exactly(args)?;
+    let thing = text::<DeviceId>("a device", thing)?;
+    let certificates = Vec::<Bytes>::decode(certificates)?;
+    let (_, entry) = load(tx, &thing)?;
+    check_chain(&entry, &certificates)?;
+    let mut chains = acceptance::registered(tx, &thing)?;
+    if chains.iter().all(|chain| chain.certificates != certificates) {
+        let chain = DeviceChain { certificates, tx: ctx.tx_id.clone(), time: ctx.timestamp };
+        tx.store(&keys::device_chain(&thing, chains.len() as u64), &chain);
+        chains.push(chain);
+    }
+    Ok(Response::of(&chains))
+}
+
+fn check_chain(entry: &DeviceEntry, certificates: &[Bytes]) -> Result<(), ContractError> {
+    let bad = |why: String| Err(ContractError::BadDevice(format!("{}: {why}", entry.thing)));
+    let Some((leaf, issuers)) = certificates.split_first() else { return bad("a chain has a certificate".into()) };
+    if certificates.len() > MAX_CHAIN || certificates.iter().any(|der| der.0.len() > MAX_CERTIFICATE) {
+        return bad(format!("a chain has at most {MAX_CHAIN} certificates of at most {MAX_CERTIFICATE} bytes"));
+    }
+    let leaf = match Certificate::read(&leaf.0) {
+        Ok(leaf) => leaf,
+        Err(fault) => return bad(format!("its certificate: {fault}")),
+    };
+    if leaf.public_key() != Some(entry.public_key) {
+        return bad("the certificate is of another key".into());
+    }
+    if leaf.common_name() != Some(entry.thing.as_str()) {
+        return bad("the certificate is of another name".into());
+    }
+    for issuer in issuers {
+        if let Err(fault) = check_anchor(&issuer.0) {
+            return bad(format!("an authority of its chain: {fault}"));
+        }
+    }
+    Ok(())
+}
+
+/// A device's certificate chains, oldest first.
+pub(crate) fn chains(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) -> Result<Response, ContractError> {
+    access::require_reader(ctx, tx)?;
+    let [thing] = exactly(args)?;
+    let thing = text::<DeviceId>("a device", thing)?;
+    load(tx, &thing)?;
+    Ok(Response::of(&acceptance::registered(tx, &thing)?))
+}
+
 /// RC's or DV's approval of entries, each by its hash. All of the list is approved, or nothing.
 pub(crate) fn approve_devices(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) -> Result<Response, ContractError> {
     let role = access::require(ctx, tx, &[Role::Rc, Role::Dv], Identity::Admin)?;
@@ -226,7 +283,8 @@ pub(crate) fn approvals(tx: &mut Tx<'_>, thing: &DeviceId, entry: Hash) -> Resul
     Ok(found)
 }
 
-/// Whether the device counts for an agreement: RC and DV approved the entry in force. The operator alone cannot make it so.
+/// Whether RC and DV approved the entry in force: then it counts for every agreement, and [`acceptance`] asks for no chain. The operator
+/// alone cannot make it so.
 pub(crate) fn counts(tx: &mut Tx<'_>, thing: &DeviceId, entry: Hash) -> Result<bool, ContractError> {
     Ok(approvals(tx, thing, entry)?.len() == 2)
 }

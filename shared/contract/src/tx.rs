@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use vitro_proof::Hash;
+use vitro_proof::chain::{LastingChain, SeenSignatures};
+
 use crate::call::State;
 use crate::error::ContractError;
 use crate::keys;
@@ -14,11 +17,22 @@ pub(crate) struct Tx<'a> {
     writes: BTreeMap<String, Vec<u8>>,
     /// What one item of a batch wrote, on top of `writes`, until it is kept or dropped.
     item: BTreeMap<String, Vec<u8>>,
+    /// Chains of certificates that were verified in this call, by their bytes and the authority's: a signature costs more than all else.
+    pub(crate) verified: BTreeMap<(Hash, Hash), Vec<LastingChain>>,
+    /// The signatures among them.
+    pub(crate) signatures: SeenSignatures,
 }
 
 impl<'a> Tx<'a> {
     pub(crate) fn new(state: &'a mut dyn State) -> Self {
-        Self { state, committed: BTreeMap::new(), writes: BTreeMap::new(), item: BTreeMap::new() }
+        Self {
+            state,
+            committed: BTreeMap::new(),
+            writes: BTreeMap::new(),
+            item: BTreeMap::new(),
+            verified: BTreeMap::new(),
+            signatures: SeenSignatures::default(),
+        }
     }
 
     pub(crate) fn get(&mut self, key: &str) -> Result<Option<Vec<u8>>, ContractError> {

@@ -96,6 +96,9 @@ pub(crate) fn expect_key(d: &mut Decoder<'_>, key: u64, name: &str) -> Result<()
 
 /// Declares a struct with its wire form: a map with the given keys in ascending order, and the schema's version under key 0 where
 /// one is given. `"what it is"` makes it a [`Record`].
+///
+/// Fields `since 2` stand in version 2 alone. A value in which all of them are empty is written as version 1, without them, so that
+/// what was written before there was a version 2 keeps its bytes and its hash, and one value has one encoding.
 macro_rules! record {
     ($(#[$doc:meta])* $vis:vis struct $name:ident, $what:literal, version $version:literal {
         $($(#[$field_doc:meta])* $key:literal => $field:ident: $type:ty),* $(,)?
@@ -118,6 +121,54 @@ macro_rules! record {
                 $($crate::wire::expect_key(d, $key, stringify!($field))?;
                 let $field = $crate::wire::Wire::read(d)?;)*
                 Ok(Self { $($field),* })
+            }
+        }
+
+        impl $crate::wire::Record for $name {
+            const NAME: &'static str = $what;
+        }
+    };
+    ($(#[$doc:meta])* $vis:vis struct $name:ident, $what:literal, version 1 {
+        $($(#[$field_doc:meta])* $key:literal => $field:ident: $type:ty),* $(,)?
+    } since 2 {
+        $($(#[$new_doc:meta])* $new_key:literal => $new_field:ident: $new_type:ty),* $(,)?
+    }) => {
+        record!(@struct $(#[$doc])* $vis struct $name {
+            $($(#[$field_doc])* $field: $type,)*
+            $($(#[$new_doc])* #[serde(default, skip_serializing_if = "crate::wire::is_empty")] $new_field: $new_type),*
+        });
+
+        impl $crate::wire::Wire for $name {
+            fn write(&self, e: &mut $crate::wire::Encoder<'_>) -> $crate::wire::Written {
+                let old = true $(&& $crate::wire::is_empty(&self.$new_field))*;
+                let fields = if old { 1 } else { 1 + record!(@count $($new_key)*) };
+                e.map(fields + record!(@count $($key)*))?.u8(0)?.u64(if old { 1 } else { 2 })?;
+                $(e.u8($key)?; $crate::wire::Wire::write(&self.$field, e)?;)*
+                if !old {
+                    $(e.u8($new_key)?; $crate::wire::Wire::write(&self.$new_field, e)?;)*
+                }
+                Ok(())
+            }
+
+            fn read(d: &mut minicbor::Decoder<'_>) -> Result<Self, $crate::error::ContractError> {
+                let fields = d.map().map_err($crate::wire::wire)?;
+                $crate::wire::expect_key(d, 0, "the version")?;
+                let old = match d.u64().map_err($crate::wire::wire)? {
+                    1 => true,
+                    2 => false,
+                    _ => return Err($crate::error::ContractError::malformed($what, "an unknown version")),
+                };
+                let new = if old { 0 } else { record!(@count $($new_key)*) };
+                $crate::wire::expect_fields(fields, 1 + new + record!(@count $($key)*))?;
+                $($crate::wire::expect_key(d, $key, stringify!($field))?;
+                let $field = $crate::wire::Wire::read(d)?;)*
+                $(let $new_field = if old {
+                    Default::default()
+                } else {
+                    $crate::wire::expect_key(d, $new_key, stringify!($new_field))?;
+                    $crate::wire::Wire::read(d)?
+                };)*
+                Ok(Self { $($field,)* $($new_field),* })
             }
         }
 
@@ -157,6 +208,11 @@ macro_rules! record {
     (@count $first:literal $($rest:literal)*) => { 1u64 + record!(@count $($rest)*) };
 }
 pub(crate) use record;
+
+/// Whether a field says nothing, so that a version without it says as much.
+pub(crate) fn is_empty<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
 
 /// Declares an enum of words: its number on the wire, its word in JSON and in keys.
 macro_rules! words {
@@ -326,6 +382,10 @@ impl<T: Wire> Wire for Option<T> {
         }
         T::read(d).map(Some)
     }
+}
+
+impl Record for Vec<Bytes> {
+    const NAME: &'static str = "certificates";
 }
 
 impl<T: Wire> Wire for Vec<T> {

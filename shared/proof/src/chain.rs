@@ -24,6 +24,7 @@ mod tests;
 pub use certificate::{Certificate, CertificateId, Serial};
 pub use crl::{Crl, CrlNumber, Revocation, RevocationReason};
 pub use fault::{BrokenLink, ChainFault, CrlFault};
+pub use signature::SeenSignatures;
 
 use pki_types::{CertificateDer, SignatureVerificationAlgorithm, UnixTime};
 use webpki::{EndEntityCert, ExpirationPolicy, KeyUsage, RevocationOptionsBuilder};
@@ -84,6 +85,69 @@ pub fn verify_chain(
     verify_with(signature::es256(), leaf, issuers, roots, crls, now, policy)
 }
 
+/// A device's certificate with the time during which its whole chain is good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastingChain {
+    /// The chain.
+    pub chain: VerifiedChain,
+    /// The first instant at which every certificate of it is good.
+    pub not_before: UnixMillis,
+    /// The last second in which every one is, all of it included.
+    pub not_after: UnixMillis,
+}
+
+impl LastingChain {
+    /// Whether every certificate of the chain is good at an instant.
+    #[must_use]
+    pub fn holds_at(&self, at: UnixMillis) -> bool {
+        (self.not_before.seconds()..=self.not_after.seconds()).contains(&at.seconds())
+    }
+}
+
+/// Verifies a device's certificate up to one of the roots without asking what time it is: every path that is good at some time, with
+/// that time. Revocation is not looked at. Signatures that `seen` remembers are not verified again: of many devices below one authority
+/// each costs one.
+///
+/// # Errors
+/// [`ChainFault`] as [`verify_chain`] tells it, if no path is good at any time.
+pub fn verify_lasting(
+    leaf: &[u8],
+    issuers: &[&[u8]],
+    roots: &[&[u8]],
+    seen: &SeenSignatures,
+) -> Result<Vec<LastingChain>, ChainFault> {
+    lasting_with(&seen.over(signature::es256()), leaf, issuers, roots)
+}
+
+/// [`verify_lasting`] with a given backend.
+fn lasting_with(
+    es256: &dyn SignatureVerificationAlgorithm,
+    leaf: &[u8],
+    issuers: &[&[u8]],
+    roots: &[&[u8]],
+) -> Result<Vec<LastingChain>, ChainFault> {
+    let mut lasting = Vec::new();
+    let fault = try_paths(leaf, issuers, roots, |path| {
+        let chain = path.check_form(es256)?;
+        let (not_before, not_after) = path.validity();
+        path.check_validity(not_before)?;
+        ask_webpki(es256, path, &[], not_before)?;
+        lasting.push(LastingChain { chain, not_before, not_after });
+        Ok(())
+    })?;
+    if lasting.is_empty() { Err(fault) } else { Ok(lasting) }
+}
+
+/// Checks what can be said of an authority alone: that it may sign certificates, with a key on P-256. Who signed it is not asked.
+///
+/// # Errors
+/// [`ChainFault::WrongCurve`], [`ChainFault::BadChain`].
+pub fn check_anchor(certificate: &[u8]) -> Result<(), ChainFault> {
+    let certificate = Certificate::read(certificate)
+        .map_err(|cause| ChainFault::BadChain { certificate: "the authority".into(), cause })?;
+    path::check_may_sign(&certificate)
+}
+
 /// Checks that an authority's certificate may stand below another's: named and signed by it, and allowed to sign by both. A root is
 /// given as its own issuer. Neither validity nor revocation is asked: those are asked of the whole chain, when it is used.
 ///
@@ -106,22 +170,35 @@ fn verify_with(
     now: UnixMillis,
     policy: ChainPolicy,
 ) -> Result<VerifiedChain, ChainFault> {
+    let mut good = Vec::new();
+    let check = |path: &Path<'_, '_>| match good.is_empty() {
+        true => verify_path(es256, path, crls, now, policy).map(|verified| good.push(verified)),
+        false => Ok(()),
+    };
+    let fault = try_paths(leaf, issuers, roots, check)?;
+    good.pop().ok_or(fault)
+}
+
+/// Looks at every path. Tells the fault of the one that came furthest, or that there is none to a root.
+fn try_paths(
+    leaf: &[u8],
+    issuers: &[&[u8]],
+    roots: &[&[u8]],
+    mut check: impl FnMut(&Path<'_, '_>) -> Result<(), ChainFault>,
+) -> Result<ChainFault, ChainFault> {
     let leaf = Certificate::read(leaf).map_err(|cause| ChainFault::BadChain { certificate: "leaf".into(), cause })?;
     let roots = readable(roots);
     let mut issuers = readable(issuers);
     issuers.retain(|issuer| roots.iter().all(|root| root.der() != issuer.der()));
-    let paths = path::find(&leaf, &issuers, &roots)?;
     let mut furthest: Option<ChainFault> = None;
-    for path in &paths {
-        let fault = match verify_path(es256, path, crls, now, policy) {
-            Ok(verified) => return Ok(verified),
-            Err(fault) => fault,
-        };
-        if furthest.as_ref().is_none_or(|known| fault.step() > known.step()) {
+    for path in &path::find(&leaf, &issuers, &roots)? {
+        if let Err(fault) = check(path)
+            && furthest.as_ref().is_none_or(|known| fault.step() > known.step())
+        {
             furthest = Some(fault);
         }
     }
-    Err(furthest.unwrap_or_else(|| ChainFault::UnknownCa { issuer: show(leaf.issuer()) }))
+    Ok(furthest.unwrap_or_else(|| ChainFault::UnknownCa { issuer: show(leaf.issuer()) }))
 }
 
 /// What cannot be read cannot lead anywhere.

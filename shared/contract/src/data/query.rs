@@ -2,6 +2,7 @@
 
 use vitro_proof::{DeviceId, LocalDay};
 
+use crate::acceptance::Acceptance;
 use crate::access::{self, exactly, text};
 use crate::agreement::{self, InForce};
 use crate::call::{Context, Response};
@@ -95,8 +96,7 @@ pub(crate) fn summaries(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) -> Res
             Some((at, day)) if thing == *at => first = first.max(*day),
             _ => {}
         }
-        let (_, entry) = registry::load(tx, &thing)?;
-        let counts = registry::counts(tx, &thing, entry.hash())?;
+        let acceptance = Acceptance::of(tx, agreement, &thing)?;
         for (key, bytes) in tx.range(&keys::day(&thing, first), &keys::after_day(&thing, last))? {
             let day = key.rsplit('/').next().unwrap_or_default().parse::<LocalDay>()?;
             if page.rows.len() == PAGE {
@@ -105,6 +105,8 @@ pub(crate) fn summaries(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) -> Res
             }
             let record: DayRecord = tx::read(&key, &bytes)?;
             let stored = block_of(tx, &thing, &record)?;
+            let end = stored.as_ref().map(|stored| stored.opened.block.bounds.to);
+            let counts = acceptance.on(tx, day, end)?.is_some();
             let (outcome, opened) = (record.outcome(stored.as_ref().map(|s| &s.opened)), stored.map(|s| s.opened));
             let (continuity, summaries) = match opened {
                 Some(opened) => {

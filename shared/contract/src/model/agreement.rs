@@ -1,11 +1,12 @@
 //! What the parties sign.
 
 use serde::{Deserialize, Serialize};
+use vitro_proof::chain::check_anchor;
 use vitro_proof::crypto::sha256;
 use vitro_proof::{Decimal, Hash, LocalDay, SensorName};
 
 use crate::error::ContractError;
-use crate::ids::{AgreementId, MeteringPoint, Role, Shard};
+use crate::ids::{AgreementId, Bytes, MeteringPoint, Role, Shard};
 use crate::model::Approval;
 use crate::money;
 use crate::wire::{Encoder, Record, Wire, Written, expect_fields, expect_key, record, wire, words};
@@ -177,11 +178,20 @@ record! {
         8 => payer: Role,
         /// Who is paid, by their shares.
         9 => payees: Vec<Payee>,
+    } since 2 {
+        /// Authorities whose devices count without anybody's approval: their certificates in DER, sorted. A device's chain is verified up
+        /// to one of these; nothing above them is asked.
+        10 => authorities: Vec<Bytes>,
     }
 }
 
 /// The most metering points that an agreement names: a statement has as many lines.
 const MAX_POINTS: usize = crate::billing::MAX_LINES;
+/// The most authorities that an agreement pins: each may cost some signatures a device.
+const MAX_AUTHORITIES: usize = 8;
+/// The longest certificate that is taken, in bytes.
+pub(crate) const MAX_CERTIFICATE: usize = 4_096;
+
 /// The largest weight of a share: enough for millionths.
 const MAX_SHARE: u64 = 1_000_000_000;
 
@@ -241,6 +251,25 @@ impl Agreement {
         }
         if self.payees.iter().any(|payee| payee.share == 0 || payee.share > MAX_SHARE) {
             return bad("a share is a whole number from 1 to 1000000000");
+        }
+        self.check_authorities()
+    }
+
+    fn check_authorities(&self) -> Result<(), ContractError> {
+        let bad = |why: String| Err(ContractError::BadAgreement(why));
+        if self.authorities.len() > MAX_AUTHORITIES {
+            return bad(format!("more than {MAX_AUTHORITIES} authorities"));
+        }
+        if self.authorities.windows(2).any(|pair| pair[0] >= pair[1]) {
+            return bad("authorities are sorted by the bytes of their certificates, and each occurs once".into());
+        }
+        for authority in &self.authorities {
+            if authority.0.len() > MAX_CERTIFICATE {
+                return bad(format!("an authority's certificate has more than {MAX_CERTIFICATE} bytes"));
+            }
+            if let Err(fault) = check_anchor(&authority.0) {
+                return bad(format!("a pinned authority: {fault}"));
+            }
         }
         Ok(())
     }

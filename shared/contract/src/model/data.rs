@@ -295,7 +295,8 @@ record! {
         3 => outcome: DayOutcome,
         /// Whether the block continues the daily block before it.
         4 => continuity: Option<Continuity>,
-        /// Whether RC and DV approved the device.
+        /// Whether the device counts for the agreement on this day: by RC's and DV's approval, or by a chain to an authority that the
+        /// agreement pins.
         5 => counts: bool,
         /// The daily block.
         6 => block: Option<BlockRef>,

@@ -3,8 +3,10 @@
 use vitro_proof::{DeviceId, Hash, LocalDay};
 
 use crate::ids::{AgreementId, Bytes, MeteringPoint};
-use crate::model::{Approval, BlockRef, Continuity, DayOutcome, DeviceEntry, Held, History, Line, Roles, UnbilledDays};
-use crate::wire::record;
+use crate::model::{
+    Approval, BlockRef, Continuity, DayOutcome, DeviceChain, DeviceEntry, Held, History, Line, Roles, UnbilledDays,
+};
+use crate::wire::{record, words};
 
 record! {
     /// An account with what it said.
@@ -121,14 +123,32 @@ record! {
         2 => holds: Held,
         /// The metering point that the device served.
         3 => point: MeteringPoint,
-        /// Whether the device counts: RC and DV approved its entry.
+        /// Whether the device counts on the day.
         4 => counts: bool,
+        /// By what; nothing if it does not.
+        5 => by: Option<Basis>,
+        /// SHA-256 of the device's certificate by whose chain it counts, if it counts by a chain.
+        6 => certificate: Option<Hash>,
+        /// SHA-256 of the pinned authority to which that chain leads.
+        7 => authority: Option<Hash>,
+        /// The authorities that the version pins: their certificates in DER.
+        8 => authorities: Vec<Bytes>,
+    }
+}
+
+words! {
+    /// By what a device counts for an agreement.
+    pub enum Basis {
+        /// RC and DV approved the entry in force.
+        0 "approvals" => Approvals,
+        /// A chain of certificates to an authority that the agreement pins was good when the day ended.
+        1 "chain" => Chain,
     }
 }
 
 record! {
     /// What an auditor needs of a device's day.
-    pub struct AuditDay, "a day for an auditor", version 1 {
+    pub struct AuditDay, "a day for an auditor", version 2 {
         /// What became of it.
         1 => history: DayHistory,
         /// The block's message as it came from the device: its signature verifies under the entry's key.
@@ -145,5 +165,7 @@ record! {
         7 => agreements: Vec<Covered>,
         /// Which MSP plays which role.
         8 => roles: Roles,
+        /// Every certificate chain of the device: with the authorities of the agreements it can be verified by anybody.
+        9 => chains: Vec<DeviceChain>,
     }
 }

@@ -8,6 +8,7 @@ mod registry;
 mod statement;
 mod status;
 
+pub(crate) use agreement::MAX_CERTIFICATE;
 pub use agreement::{
     Agreement, AgreementPage, AgreementView, Amendment, Currency, DeedKind, Field, Held, HeldAgreement, HeldVersion,
     InForcePage, Payee, PerUnit, PeriodKind, Tariff, Term, Termination,
@@ -19,8 +20,8 @@ pub use data::{
     BlockRef, ChainView, Continuity, DayChange, DayOutcome, DayView, Inclusion, Item, Path, PublishedAccount,
     SummaryPage, SummaryRow, Verdict,
 };
-pub use history::{AccountStep, AuditDay, BlockView, Citation, Covered, DayHistory, EntryRevision, HistoryPage};
-pub use registry::{Approval, DeviceApproval, DeviceEntry, DevicePage, DeviceView, Roles, RolesStatus};
+pub use history::{AccountStep, AuditDay, Basis, BlockView, Citation, Covered, DayHistory, EntryRevision, HistoryPage};
+pub use registry::{Approval, DeviceApproval, DeviceChain, DeviceEntry, DevicePage, DeviceView, Roles, RolesStatus};
 pub(crate) use registry::{DeviceRecord, RolesVote};
 pub use statement::{
     Line, Share, SimulatedPeriod, Simulation, Statement, StatementHead, StatementView, Unbilled, UnbilledDays,

@@ -167,6 +167,31 @@ impl DeviceRecord {
 }
 
 record! {
+    /// A device's certificate and those above it. Who registers it claims nothing but this: the contract verifies it against the
+    /// authorities that an agreement pins, for each day that is to count by it.
+    pub struct DeviceChain, "a device's chain", version 1 {
+        /// Certificates in DER: the device's own first, then authorities in any order; the pinned one may be left out.
+        1 => certificates: Vec<Bytes>,
+        /// The transaction that registered it.
+        2 => tx: String,
+        /// Its timestamp.
+        3 => time: i64,
+    }
+}
+
+impl DeviceChain {
+    /// SHA-256 of the device's certificate.
+    #[must_use]
+    pub fn certificate(&self) -> Option<Hash> {
+        self.certificates.first().map(|leaf| sha256(&[&leaf.0]))
+    }
+}
+
+impl Record for Vec<DeviceChain> {
+    const NAME: &'static str = "a device's chains";
+}
+
+record! {
     /// One device in a list of approvals.
     pub struct DeviceApproval {
         /// The device.
@@ -211,7 +236,8 @@ record! {
         5 => time: i64,
         /// Who approved this entry.
         6 => approvals: Vec<Approval>,
-        /// Whether it counts for an agreement: RC and DV approved.
+        /// Whether it counts for every agreement that covers it: RC and DV approved this entry. An agreement that pins authorities may
+        /// count it by its chain besides (`registry:chains`).
         7 => counts: bool,
         /// Whether its blocks are taken.
         8 => status: DeviceStatus,

@@ -48,7 +48,7 @@ words! {
         1 "no_block" => NoBlock,
         /// Block and account differ.
         2 "differs" => Differs,
-        /// RC and DV did not both approve the device.
+        /// RC and DV did not both approve the device, and no chain of it was good that day up to an authority that the agreement pins.
         3 "not_approved" => NotApproved,
         /// The daily block before it is not on the ledger, so its opening stands on nothing.
         4 "hole_before" => HoleBefore,

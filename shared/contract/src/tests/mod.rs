@@ -1,5 +1,6 @@
 //! Calls as parties make them, on a ledger in memory.
 
+mod acceptance;
 mod agreements;
 mod alive;
 mod amendments;
@@ -7,6 +8,7 @@ mod billing;
 mod chains;
 mod docs;
 mod history;
+mod pki;
 mod publishing;
 mod registry;
 mod sequences;
@@ -93,6 +95,7 @@ fn agreement() -> Agreement {
         term: Term { period: PeriodKind::Days, from: first_day(), to: None },
         payer: Role::Dv,
         payees: vec![Payee { role: Role::Rc, share: 7 }, Payee { role: Role::Sp, share: 3 }],
+        authorities: vec![],
     }
 }
 

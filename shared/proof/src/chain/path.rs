@@ -137,6 +137,14 @@ impl<'p, 'a> Path<'p, 'a> {
         })
     }
 
+    /// The first and the last second in which every certificate is within its validity; the wrong way round if there is none.
+    pub(super) fn validity(&self) -> (UnixMillis, UnixMillis) {
+        let leaf = self.leaf();
+        self.certificates.iter().fold((leaf.not_before(), leaf.not_after()), |(begin, end), certificate| {
+            (begin.max(certificate.not_before()), end.min(certificate.not_after()))
+        })
+    }
+
     /// Checks that every certificate is within its validity, both seconds included (RFC 5280, section 4.1.2.5).
     pub(super) fn check_validity(&self, now: UnixMillis) -> Result<(), ChainFault> {
         for certificate in self.certificates.iter().rev() {
@@ -198,22 +206,27 @@ pub(super) fn check_authority(
     if !certificate.names_issuer(issuer) {
         return Err(ChainFault::UnknownCa { issuer: show(certificate.issuer()) });
     }
-    for authority in [certificate, issuer] {
-        let broken = |cause| Err(ChainFault::BadChain { certificate: authority.label(), cause });
-        if authority.public_key().is_none() {
-            return Err(ChainFault::WrongCurve { certificate: authority.label() });
-        }
-        if !authority.is_authority() {
-            return broken(BrokenLink::NotAnAuthority);
-        }
-        if !authority.may_sign_certificates() {
-            return broken(BrokenLink::KeyUsage);
-        }
-    }
+    check_may_sign(certificate)?;
+    check_may_sign(issuer)?;
     if certificate.der() != issuer.der() && issuer.path_length() == Some(0) {
         return Err(ChainFault::BadChain { certificate: issuer.label(), cause: BrokenLink::PathLength });
     }
     check_signature(es256, certificate, issuer)
+}
+
+/// Checks that a certificate is an authority's that may sign others, by a key on P-256.
+pub(super) fn check_may_sign(authority: &Certificate<'_>) -> Result<(), ChainFault> {
+    let broken = |cause| Err(ChainFault::BadChain { certificate: authority.label(), cause });
+    if authority.public_key().is_none() {
+        return Err(ChainFault::WrongCurve { certificate: authority.label() });
+    }
+    if !authority.is_authority() {
+        return broken(BrokenLink::NotAnAuthority);
+    }
+    if !authority.may_sign_certificates() {
+        return broken(BrokenLink::KeyUsage);
+    }
+    Ok(())
 }
 
 fn check_signature(

@@ -2,7 +2,13 @@
 //!
 //! An X.509 signature is a DER sequence of two integers; both backends take its one DER form only.
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
 use pki_types::{AlgorithmIdentifier, InvalidSignature, SignatureVerificationAlgorithm, alg_id};
+
+use crate::crypto::sha256;
+use crate::ids::Hash;
 
 #[cfg(not(any(feature = "p256", feature = "aws-lc")))]
 compile_error!("the feature `chain` needs a verifier: `p256` or `aws-lc`");
@@ -63,6 +69,45 @@ impl SignatureVerificationAlgorithm for AwsLc {
         UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, key.as_bytes())
             .verify(message, signature)
             .map_err(|_| InvalidSignature)
+    }
+
+    identifiers!();
+}
+
+/// Signatures that were found good, so that none is verified twice.
+#[derive(Debug, Default)]
+pub struct SeenSignatures(Mutex<BTreeSet<Hash>>);
+
+impl SeenSignatures {
+    /// A backend that remembers.
+    pub(super) fn over<'s>(&'s self, es256: &'s dyn SignatureVerificationAlgorithm) -> Remembering<'s> {
+        Remembering { seen: self, es256 }
+    }
+
+    /// How many there are.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+}
+
+/// Asks the backend only for what was not seen.
+#[derive(Debug)]
+pub(super) struct Remembering<'s> {
+    seen: &'s SeenSignatures,
+    es256: &'s dyn SignatureVerificationAlgorithm,
+}
+
+impl SignatureVerificationAlgorithm for Remembering<'_> {
+    fn verify_signature(&self, key: &[u8], message: &[u8], signature: &[u8]) -> Result<(), InvalidSignature> {
+        let lengths = [key.len() as u64, signature.len() as u64].map(u64::to_be_bytes);
+        let id = sha256(&[&lengths[0], &lengths[1], key, signature, message]);
+        let mut seen = self.seen.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !seen.contains(&id) {
+            self.es256.verify_signature(key, message, signature)?;
+            seen.insert(id);
+        }
+        Ok(())
     }
 
     identifiers!();

@@ -4,6 +4,7 @@
 mod agreement_file;
 mod approvals;
 mod audit;
+mod certify;
 mod deeds;
 mod discover;
 mod events;
@@ -118,6 +119,14 @@ pub async fn run(args: LedgerArgs, global: &Global, out: &mut dyn Write) -> Resu
         }
         LedgerCommand::RegisterDevice { things } => {
             registry::register(&client, &things, &Session::open(global).await?, &mut screen).await
+        }
+        LedgerCommand::Certify { thing, chain } => {
+            let chain = match &chain {
+                Some(file) => certify::of_file(file)?,
+                None => certify::of_registry(&Session::open(global).await?, &thing).await?,
+            };
+            let published = client.certify(&thing, &chain).await?;
+            screen.done(published, |out, chains| print::chains(out, chains))
         }
         LedgerCommand::ApproveDevices(args) => {
             approvals::approve(&client, &args, &profile.identity.msp, &mut screen).await

@@ -116,6 +116,7 @@ impl World {
         for line in &statement.lines {
             assert!((first..=last).contains(&line.day));
             self.check_line(&terms, line);
+            self.seen.chain_lines += usize::from(!self.approved(&line.thing));
             assert!(self.billed.insert((id.clone(), line.thing.clone(), line.day)), "billed twice");
             sum = &sum + &line.amount;
         }
@@ -130,7 +131,7 @@ impl World {
     fn check_line(&self, terms: &Agreement, line: &Line) {
         let Line { thing, day, .. } = line;
         let member = &pool()[index(thing)];
-        assert!(self.counts(thing), "{thing} counts without the approval of RC and DV");
+        assert!(self.counts(terms, thing, *day), "{thing} counts on {day}, and the parties did not accept it");
         assert_eq!((&member.entry.shard, &line.point), (&terms.shard, &member.entry.metering_point));
         assert!(terms.points.as_ref().is_none_or(|points| points.contains(&line.point)));
         let sealed =
@@ -251,7 +252,7 @@ impl World {
             assert_eq!(pool()[index(&row.thing)].entry.shard, terms.shard);
             assert!(terms.points.as_ref().is_none_or(|points| points.contains(&row.point)));
             assert!(row.summaries.iter().all(|summary| terms.covers(&summary.sensor)), "another agreement's sensor");
-            assert_eq!(row.counts, self.counts(&row.thing));
+            assert_eq!(row.counts, self.counts(terms, &row.thing, row.day), "{} {}", row.thing, row.day);
         }
     }
 }
@@ -283,6 +284,7 @@ fn questions() -> Vec<(&'static str, Vec<Vec<u8>>)> {
         );
         all.extend([
             of(calls::device(thing)),
+            of(calls::chains(thing)),
             of(calls::device_history(thing)),
             of(calls::point_history(&entry.metering_point)),
             of(calls::day(thing, first)),

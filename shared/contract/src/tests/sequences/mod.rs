@@ -13,7 +13,7 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
 use crate::{OuRole, Role};
-use pool::{DAYS, DEVICES, Pick};
+use pool::{CHAINS, DAYS, DEVICES, Pick};
 use world::World;
 
 /// Somebody with a certificate.
@@ -53,6 +53,17 @@ struct Terms {
     days: Option<usize>,
     /// Whether it is about the gauge, too.
     wide: bool,
+    /// Which authorities it pins.
+    pinned: Pinned,
+}
+
+/// Which authorities an agreement pins.
+#[derive(Clone, Copy, Debug)]
+struct Pinned {
+    /// The customer's.
+    customers: bool,
+    /// One that the operator made for itself.
+    operators: bool,
 }
 
 /// A call, or several by several callers. Proposals are counted from the newest back.
@@ -61,6 +72,7 @@ enum Step {
     Configure,
     Register { device: usize, certificate: u8 },
     Succeed { device: usize },
+    Certify { device: usize, chain: usize },
     ApproveDevice { device: usize, role: Role, stale: bool },
     ApproveByBoth { device: usize },
     Propose { terms: Terms, role: Role },
@@ -89,8 +101,10 @@ fn callers() -> impl Strategy<Value = Caller> {
 
 fn terms() -> impl Strategy<Value = Terms> {
     let from = prop_oneof![3 => Just(0), 2 => 0..DAYS];
-    (0usize..3, 0i64..20, from, proptest::option::weighted(0.2, 0..DAYS), any::<bool>())
-        .prop_map(|(id, price, from, days, wide)| Terms { id, price, from, days, wide })
+    let pinned = (any::<bool>(), proptest::bool::weighted(0.2))
+        .prop_map(|(customers, operators)| Pinned { customers, operators });
+    (0usize..3, 0i64..20, from, proptest::option::weighted(0.2, 0..DAYS), any::<bool>(), pinned)
+        .prop_map(|(id, price, from, days, wide, pinned)| Terms { id, price, from, days, wide, pinned })
 }
 
 fn picks() -> impl Strategy<Value = Pick> {
@@ -125,6 +139,7 @@ fn steps() -> impl Strategy<Value = Step> {
         4 => (devices.clone(), prop_oneof![12 => Just(0u8), 1 => 1..3u8])
             .prop_map(|(device, certificate)| Step::Register { device, certificate }),
         2 => devices.clone().prop_map(|device| Step::Succeed { device }),
+        4 => (devices.clone(), 0..CHAINS).prop_map(|(device, chain)| Step::Certify { device, chain }),
         3 => (devices.clone(), roles(), any::<bool>())
             .prop_map(|(device, role, stale)| Step::ApproveDevice { device, role, stale }),
         8 => devices.clone().prop_map(|device| Step::ApproveByBoth { device }),
@@ -155,11 +170,14 @@ fn openings() -> impl Strategy<Value = Vec<Step>> {
     }
     all.push(Step::Succeed { device: 2 });
     for role in [Role::Rc, Role::Dv] {
-        all.extend((0..DEVICES).map(|device| Step::ApproveDevice { device, role, stale: false }));
+        all.extend([0, 2, 3].map(|device| Step::ApproveDevice { device, role, stale: false }));
     }
+    // The second one of the north counts by its chains at first, where its authority is pinned.
+    all.extend((0..DEVICES).map(|device| Step::Certify { device, chain: device % 2 }));
+    all.push(Step::Certify { device: 1, chain: 0 });
     let drafts = proptest::collection::vec(terms(), 6);
     let days = proptest::collection::vec(1..=DAYS, DEVICES);
-    (drafts, days, proptest::collection::vec(proptest::bool::weighted(0.9), 32)).prop_map(
+    (drafts, days, proptest::collection::vec(proptest::bool::weighted(0.9), 40)).prop_map(
         move |(drafts, days, kept)| {
             let mut steps = all.clone();
             for (n, draft) in drafts.into_iter().enumerate() {
@@ -200,7 +218,7 @@ proptest! {
 fn the_sequences_go_deep() {
     let mut runner = TestRunner::deterministic();
     let mut seen = world::Seen::default();
-    for _ in 0..16 {
+    for _ in 0..24 {
         let mut world = World::new();
         for (step, by) in &sequences().new_tree(&mut runner).unwrap().current() {
             world.take(step, *by);

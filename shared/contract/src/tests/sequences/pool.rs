@@ -3,8 +3,9 @@
 use std::sync::OnceLock;
 
 use vitro_proof::summary::{self, Figures};
-use vitro_proof::{Account, Block, BlockMessage, BlockNumber, Decimal, Envelope, Hash, LocalDay, Span};
+use vitro_proof::{Account, Block, BlockMessage, BlockNumber, Decimal, Envelope, Hash, LocalDay, PublicKey, Span};
 
+use super::super::pki::{Authority, days};
 use super::super::{device, first_day};
 use crate::DeviceEntry;
 use crate::testing::{TestDay, TestDevice};
@@ -41,9 +42,43 @@ pub(super) struct Sealed {
     pub(super) counted: Decimal,
 }
 
+/// Chains that each device has, and some that it should better not have.
+pub(super) const CHAINS: usize = 4;
+
+/// A chain of certificates with what it is worth.
+#[derive(Debug)]
+pub(super) struct Chain {
+    pub(super) certificates: Vec<Vec<u8>>,
+    /// Whether the operator's own authority signed it, and not the customer's.
+    pub(super) operators: bool,
+    /// The days at whose end it is good.
+    pub(super) days: std::ops::Range<usize>,
+}
+
+/// The customer's authority and the operator's own, which carry one name.
+pub(super) fn authorities() -> &'static [Authority; 2] {
+    static AUTHORITIES: OnceLock<[Authority; 2]> = OnceLock::new();
+    AUTHORITIES.get_or_init(|| [(); 2].map(|()| Authority::root("Customer", days(at(0), at(DAYS)))))
+}
+
+/// One that ends, the one that renews it, one that is good to nobody because what is between is left out, and the operator's own.
+fn chains(name: &str, key: &PublicKey) -> Vec<Chain> {
+    let [customers, operators] = authorities();
+    let plant = customers.below("Plant", days(at(0), at(DAYS)));
+    let (early, late) = (days(at(1), at(2)), days(at(3), at(DAYS)));
+    let chain = |certificates, operators, days| Chain { certificates, operators, days };
+    vec![
+        chain(vec![customers.certify(name, key, early)], false, 1..3),
+        chain(vec![plant.certify(name, key, late), plant.der.clone()], false, 3..DAYS + 1),
+        chain(vec![plant.certify(name, key, late)], false, 0..0),
+        chain(vec![operators.certify(name, key, days(at(0), at(DAYS))), operators.der.clone()], true, 0..DAYS + 1),
+    ]
+}
+
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) entry: DeviceEntry,
+    pub(super) chains: Vec<Chain>,
     main: Vec<Sealed>,
     twin: Vec<Sealed>,
     clone: Vec<Sealed>,
@@ -114,7 +149,8 @@ fn member(index: usize) -> Member {
         let before = clone.last().map(|sealed| sealed.day.hash);
         clone.push(sealed(clone_dev.seal_day(Some(&increase(1_000))).unwrap(), before, increase(1_000)));
     }
-    Member { entry: main_dev.entry.clone(), main, twin, clone, interim }
+    let chains = chains(main_dev.thing().as_str(), &main_dev.entry.public_key);
+    Member { entry: main_dev.entry.clone(), chains, main, twin, clone, interim }
 }
 
 /// A day without its last two hours, as it is sealed on demand.

@@ -11,6 +11,7 @@ pub(super) fn may(function: &str, by: Caller) -> bool {
     match function {
         "registry:register_device"
         | "registry:register_successor"
+        | "registry:certify"
         | "registry:suspend"
         | "registry:retire"
         | "registry:reinstate"

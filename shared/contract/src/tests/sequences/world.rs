@@ -9,8 +9,8 @@ use super::{Attested, Caller, Step, Terms, rules};
 use crate::calls::{self, Call};
 use crate::testing::{MemoryLedger, creator};
 use crate::{
-    Agreement, AgreementId, Alive, Amendment, Creator, DeviceApproval, Exchange, Field, Halt, Hour, Item, OuRole,
-    Record, Role, Roles, Shard, SignOfLife, Statement, StatusReason, Tariff, Termination,
+    Agreement, AgreementId, Alive, Amendment, Bytes, Creator, DeviceApproval, Exchange, Field, Halt, Hour, Item,
+    OuRole, Record, Role, Roles, Shard, SignOfLife, Statement, StatusReason, Tariff, Termination,
 };
 
 /// What all four may approve.
@@ -27,6 +27,7 @@ pub(super) struct Seen {
     pub(super) refused: usize,
     pub(super) lines: usize,
     pub(super) amended_lines: usize,
+    pub(super) chain_lines: usize,
     pub(super) forks_refused: usize,
     pub(super) ended: usize,
     pub(super) exchanged: usize,
@@ -39,6 +40,7 @@ impl Seen {
         self.refused += other.refused;
         self.lines += other.lines;
         self.amended_lines += other.amended_lines;
+        self.chain_lines += other.chain_lines;
         self.forks_refused += other.forks_refused;
         self.ended += other.ended;
         self.exchanged += other.exchanged;
@@ -50,6 +52,7 @@ impl Seen {
             && self.refused > 200
             && self.lines > 60
             && self.amended_lines > 5
+            && self.chain_lines > 5
             && self.forks_refused > 20
             && self.ended > 2
             && self.exchanged > 2
@@ -64,6 +67,8 @@ pub(super) struct World {
     pub(super) entries: BTreeMap<DeviceId, Hash>,
     /// Approvals of entries by an admin's certificate of the role's MSP.
     pub(super) device_approvals: BTreeSet<(DeviceId, Hash, Role)>,
+    /// Chains that the operator registered.
+    pub(super) chains: BTreeSet<(DeviceId, usize)>,
     /// All that was proposed, by hash, in the order in which it was.
     pub(super) deeds: Vec<(Hash, Deed)>,
     /// Approvals of it by an admin's certificate of the role's MSP.
@@ -99,6 +104,13 @@ fn agreement(terms: Terms) -> Agreement {
     tariff.price = Decimal::new(terms.price * 25, -2);
     agreement.term.from = at(terms.from);
     agreement.term.to = terms.days.map(|days| at(terms.from + days));
+    let [customers, operators] = pool::authorities();
+    agreement.authorities = [(customers, terms.pinned.customers), (operators, terms.pinned.operators)]
+        .into_iter()
+        .filter(|(_, pinned)| *pinned)
+        .map(|(authority, _)| Bytes(authority.der.clone()))
+        .collect();
+    agreement.authorities.sort();
     if terms.wide {
         agreement.fields.insert(0, Field { sensor: "temp".parse().unwrap(), unit: "Cel".into() });
     }
@@ -111,6 +123,7 @@ impl World {
             ledger: super::super::ledger(),
             entries: BTreeMap::new(),
             device_approvals: BTreeSet::new(),
+            chains: BTreeSet::new(),
             deeds: Vec::new(),
             approvals: BTreeSet::new(),
             blocks: BTreeMap::new(),
@@ -151,6 +164,7 @@ impl World {
             Step::Configure => self.configure(admin(Role::Sp)),
             Step::Register { device, certificate } => self.register(operator, *device, *certificate),
             Step::Succeed { device } => self.succeed(operator, *device),
+            Step::Certify { device, chain } => self.certify(operator, *device, *chain),
             Step::ApproveDevice { device, role, stale } => self.approve_device(admin(*role), *device, *stale),
             Step::ApproveByBoth { device } => {
                 for role in [Role::Rc, Role::Dv] {
@@ -219,6 +233,15 @@ impl World {
         }
     }
 
+    fn certify(&mut self, by: Caller, device: usize, chain: usize) {
+        let member = &pool()[device];
+        let thing = &member.entry.thing;
+        if self.call(by, &calls::certify(thing, &member.chains[chain].certificates)).is_some() {
+            assert!(self.entries.contains_key(thing), "a chain of {thing}, which is not registered");
+            self.chains.insert((thing.clone(), chain));
+        }
+    }
+
     fn approve_device(&mut self, by: Caller, device: usize, stale: bool) {
         let thing = pool()[device].entry.thing.clone();
         let entry = if stale {
@@ -232,7 +255,7 @@ impl World {
         if let (Some(role), OuRole::Admin) = (by.party, by.ou) {
             self.device_approvals.insert((thing.clone(), entry, role));
         }
-        assert_eq!(page.devices[0].counts, self.counts(&thing), "{thing} counts by the approval of RC and DV");
+        assert_eq!(page.devices[0].counts, self.approved(&thing), "{thing} is approved by RC and DV");
     }
 
     fn propose(&mut self, by: Caller, call: &Call<crate::AgreementView>, hash: Hash, deed: Deed) {
@@ -375,9 +398,25 @@ impl World {
     }
 
     /// Whether RC and DV approved the entry in force.
-    pub(super) fn counts(&self, thing: &DeviceId) -> bool {
+    pub(super) fn approved(&self, thing: &DeviceId) -> bool {
         let Some(entry) = self.entries.get(thing) else { return false };
         [Role::Rc, Role::Dv].into_iter().all(|role| self.device_approvals.contains(&(thing.clone(), *entry, role)))
+    }
+
+    /// Whether a chain was registered that leads to an authority which the terms pin, and is good when the day ends.
+    pub(super) fn certified(&self, terms: &Agreement, thing: &DeviceId, day: LocalDay) -> bool {
+        let member = &pool()[index(thing)];
+        let pins = |chain: &pool::Chain| {
+            let authority = &pool::authorities()[usize::from(chain.operators)];
+            terms.authorities.iter().any(|pinned| pinned.0 == authority.der)
+        };
+        let good = |chain: &pool::Chain| pins(chain) && chain.days.clone().any(|n| at(n) == day);
+        member.chains.iter().enumerate().any(|(n, chain)| self.chains.contains(&(thing.clone(), n)) && good(chain))
+    }
+
+    /// Whether the parties accepted the device for a day: by their word on it, or on who vouches for it.
+    pub(super) fn counts(&self, terms: &Agreement, thing: &DeviceId, day: LocalDay) -> bool {
+        self.approved(thing) || self.certified(terms, thing, day)
     }
 
     /// Whether the newest account of the block's day attests all of the block.

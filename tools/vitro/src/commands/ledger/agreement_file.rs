@@ -1,10 +1,11 @@
 //! An agreement as people write it: TOML or JSON with the contract's own names, and shorter where nothing is lost.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use vitro_contract::{Agreement, AgreementId, Currency, Field, MeteringPoint, Payee, Role, Shard, Tariff, Term};
+use vitro_contract::{Agreement, AgreementId, Bytes, Currency, Field, MeteringPoint, Payee, Role, Shard, Tariff, Term};
 
+use super::certify;
 use crate::error::CliError;
 use crate::files;
 
@@ -26,6 +27,12 @@ struct AgreementFile {
     term: Term,
     payer: Role,
     payees: Vec<Payee>,
+    /// Authorities whose devices count without approval: PEM files, by paths from this file's folder.
+    #[serde(default)]
+    authority_files: Vec<PathBuf>,
+    /// The same as the contract has them.
+    #[serde(default)]
+    authorities: Vec<Bytes>,
 }
 
 #[derive(Deserialize)]
@@ -47,12 +54,18 @@ pub(super) fn read(path: &Path) -> Result<Agreement, CliError> {
     } else {
         toml::from_str(&text).map_err(|e| CliError::malformed(what(), e))?
     };
-    let agreement = assemble(file);
+    let folder = path.parent().unwrap_or_else(|| Path::new(""));
+    let mut pinned = file.authorities.clone();
+    for file in &file.authority_files {
+        pinned.extend(certify::of_file(&folder.join(file))?.into_iter().map(Bytes));
+    }
+    pinned.sort();
+    let agreement = assemble(file, pinned);
     agreement.check().map_err(|e| CliError::malformed(what(), e))?;
     Ok(agreement)
 }
 
-fn assemble(file: AgreementFile) -> Agreement {
+fn assemble(file: AgreementFile, authorities: Vec<Bytes>) -> Agreement {
     let Tariff::PerUnit(tariff) = &file.tariff;
     let own = Field { sensor: tariff.sensor.clone(), unit: tariff.unit.clone() };
     let mut fields = file.fields.unwrap_or_else(|| vec![own]);
@@ -75,12 +88,14 @@ fn assemble(file: AgreementFile) -> Agreement {
         term: file.term,
         payer: file.payer,
         payees,
+        authorities,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pki;
 
     const TOML: &str = r#"
         id = "ppa-1"
@@ -112,6 +127,23 @@ mod tests {
         assert_eq!((short.currency.code.as_str(), short.currency.digits), ("USD", 2));
         let full = read_as("a.json", &serde_json::to_string(&short).unwrap()).unwrap();
         assert_eq!(full.hash(), short.hash());
+    }
+
+    #[test]
+    fn an_authority_is_pinned_from_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let valid = pki::Validity::new(1_700_000_000, 2_000_000_000).unwrap();
+        let pem = pki::root_certificate("Acme devices", &pki::new_key().unwrap(), valid, 1).unwrap();
+        std::fs::write(folder.path().join("ca.pem"), &pem).unwrap();
+        let path = folder.path().join("a.toml");
+        std::fs::write(&path, format!("authority_files = [\"ca.pem\"]\n{TOML}")).unwrap();
+        let pinned = read(&path).unwrap();
+        assert_eq!(pinned.authorities, [Bytes(pki::der(&pem).unwrap())]);
+        let full = read_as("a.json", &serde_json::to_string(&pinned).unwrap()).unwrap();
+        assert_eq!(full.hash(), pinned.hash());
+        assert_ne!(full.hash(), read_as("a.toml", TOML).unwrap().hash());
+        std::fs::write(&path, format!("authority_files = [\"ca.pem\", \"ca.pem\"]\n{TOML}")).unwrap();
+        assert!(read(&path).unwrap_err().to_string().contains("occurs once"));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use serde::Serialize;
 use vitro_client::{Channel, Client};
-use vitro_contract::{AliveView, AuditDay, Citation, DayHistory, Hour, Hours, Shard};
+use vitro_contract::{AliveView, AuditDay, Basis, Citation, DayHistory, Hour, Hours, Shard};
 
 use super::Screen;
 use super::print::{Shown, list, short};
@@ -56,7 +56,12 @@ pub(super) fn day(out: &mut dyn Write, day: &AuditDay) -> Shown {
         line(out, &format!("status    {} at {}", change.standing, show_seconds(change.time)))?;
     }
     for covered in &day.agreements {
-        let counts = if covered.counts { "counts" } else { "does not count" };
+        let counts = match (covered.by, &covered.certificate) {
+            (Some(Basis::Approvals), _) => "counts by the approval of rc and dv".to_owned(),
+            (Some(Basis::Chain), Some(certificate)) => format!("counts by the chain of certificate {certificate}"),
+            (Some(Basis::Chain), None) => "counts by its chain".to_owned(),
+            (None, _) => "does not count".to_owned(),
+        };
         line(out, &format!("agreement {} {} at {}: {counts}", covered.agreement, covered.hash, covered.point))?;
     }
     Ok(())

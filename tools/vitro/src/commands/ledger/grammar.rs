@@ -54,6 +54,14 @@ pub enum LedgerCommand {
         #[arg(required = true)]
         things: Vec<DeviceId>,
     },
+    /// Register a device's certificate chain: by it the device counts for agreements that pin its authority (operator)
+    Certify {
+        /// Thing name
+        thing: DeviceId,
+        /// The chain in PEM, the device's own certificate first; left out, it is taken from the registry and the trust store
+        #[arg(long, value_name = "FILE")]
+        chain: Option<PathBuf>,
+    },
     /// Approve devices: those of a list of one's own, or those whose entries were read (admin of RC, DV)
     ApproveDevices(ApproveDevicesArgs),
     /// List devices on the ledger

@@ -3,10 +3,12 @@
 use std::io::Write;
 
 use vitro_contract::{
-    AgreementView, DayView, DeedKind, DeviceView, RolesStatus, Simulation, StatementHead, StatementView, SummaryRow,
-    Tariff,
+    Agreement, AgreementView, DayView, DeedKind, DeviceChain, DeviceView, RolesStatus, Simulation, StatementHead,
+    StatementView, SummaryRow, Tariff,
 };
 use vitro_ledger::{Block, ProcessedTransaction};
+use vitro_proof::UnixMillis;
+use vitro_proof::chain::{Certificate, CertificateId};
 use vitro_proof::summary::Figures;
 
 use crate::error::CliError;
@@ -143,11 +145,41 @@ pub(super) fn agreement(out: &mut dyn Write, view: &AgreementView) -> Shown {
         ("price", format!("{} {} per {} of {}", tariff.price, agreement.currency.code, tariff.unit, tariff.sensor)),
         ("term", format!("{} to {until}, by {}", agreement.term.from, agreement.term.period)),
         ("payment", format!("{} pays {}", agreement.payer, list(payees))),
+        ("accepts", accepts(agreement)),
         ("approved by", list(view.approvals.iter().map(|approval| approval.role))),
     ] {
         line(out, &format!("{name:<12} {value}"))?;
     }
     Ok(())
+}
+
+/// By what devices count.
+fn accepts(agreement: &Agreement) -> String {
+    let vouched = agreement.authorities.iter().map(|authority| {
+        let facts = Certificate::read(&authority.0);
+        let name = facts.as_ref().ok().and_then(|facts| facts.common_name()).unwrap_or("an authority").to_owned();
+        format!("devices certified by {name:?} ({})", short(&CertificateId::of(&authority.0)))
+    });
+    std::iter::once("devices approved by rc and dv".to_owned()).chain(vouched).collect::<Vec<_>>().join(", ")
+}
+
+/// A device's chains.
+pub(super) fn chains(out: &mut dyn Write, chains: &[DeviceChain]) -> Shown {
+    let rows: Vec<Vec<String>> = chains
+        .iter()
+        .map(|chain| {
+            let leaf = chain.certificates.first().and_then(|leaf| Certificate::read(&leaf.0).ok());
+            let day = |at: Option<UnixMillis>| at.map_or_else(|| "-".to_owned(), |at| show_seconds(at.seconds()));
+            vec![
+                chain.certificate().map_or_else(|| "-".to_owned(), |hash| short(&hash)),
+                day(leaf.as_ref().map(Certificate::not_before)),
+                day(leaf.as_ref().map(Certificate::not_after)),
+                (chain.certificates.len().saturating_sub(1)).to_string(),
+                short(&chain.tx),
+            ]
+        })
+        .collect();
+    table(out, &["CERTIFICATE", "FROM", "TO", "AUTHORITIES", "TRANSACTION"], &rows)
 }
 
 /// What a draft would have billed.

@@ -4,7 +4,7 @@ use serde::Serialize;
 use vitro_client::{Client, device_entry};
 use vitro_cloud::devices::Status;
 use vitro_cloud::queue::{Outbox, StatusTask};
-use vitro_contract::{ChainView, DeviceView};
+use vitro_contract::{ChainView, DeviceChain, DeviceView};
 use vitro_ledger::Ledger;
 use vitro_proof::DeviceId;
 
@@ -52,11 +52,16 @@ pub(super) async fn register(
 struct Shown {
     device: DeviceView,
     chain: ChainView,
+    certificates: Vec<DeviceChain>,
 }
 
 /// Shows a device and its chain.
 pub(super) async fn show(client: &Client<Ledger>, thing: &DeviceId, screen: &mut Screen<'_>) -> Result<(), CliError> {
-    let shown = Shown { device: client.device(thing).await?, chain: client.chain(thing).await? };
+    let shown = Shown {
+        device: client.device(thing).await?,
+        chain: client.chain(thing).await?,
+        certificates: client.chains(thing).await?,
+    };
     screen.show(&shown, |out, shown| {
         print::devices(out, std::slice::from_ref(&shown.device))?;
         output::line(out, &format!("entry  {}", shown.device.hash))?;
@@ -64,6 +69,7 @@ pub(super) async fn show(client: &Client<Ledger>, thing: &DeviceId, screen: &mut
             let one = |(from, to): &(u64, u64)| if from == to { from.to_string() } else { format!("{from}-{to}") };
             if ranges.is_empty() { "-".to_owned() } else { ranges.iter().map(one).collect::<Vec<_>>().join(", ") }
         };
-        output::line(out, &format!("blocks {}  holes {}", ranges(&shown.chain.known), ranges(&shown.chain.holes)))
+        output::line(out, &format!("blocks {}  holes {}", ranges(&shown.chain.known), ranges(&shown.chain.holes)))?;
+        if shown.certificates.is_empty() { Ok(()) } else { print::chains(out, &shown.certificates) }
     })
 }
