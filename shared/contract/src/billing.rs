@@ -9,7 +9,7 @@ use crate::calendar;
 use crate::call::{Context, Response};
 use crate::data::{by_number, continuity};
 use crate::error::ContractError;
-use crate::ids::{AgreementId, MeteringPoint, Role};
+use crate::ids::{AgreementId, MeteringPoint, Role, Shard};
 use crate::keys;
 use crate::model::{
     Agreement, Continuity, DayOutcome, DayRecord, DeviceStatus, Line, PerUnit, Service, Share, Statement,
@@ -90,6 +90,27 @@ pub(crate) fn load(tx: &mut Tx<'_>, id: vitro_proof::Hash) -> Result<StatementVi
 
 pub(crate) fn closed(tx: &mut Tx<'_>, id: &AgreementId) -> Result<Vec<StatementHead>, ContractError> {
     tx.under(&keys::closed_periods(id))?.iter().map(|(key, bytes)| tx::read(key, bytes)).collect()
+}
+
+/// A closed period that ends on the day or later, of an agreement that covers the metering point then.
+pub(crate) fn closed_since(
+    tx: &mut Tx<'_>,
+    shard: &Shard,
+    point: &MeteringPoint,
+    day: LocalDay,
+) -> Result<Option<StatementHead>, ContractError> {
+    for id in agreement::ids(tx)? {
+        for head in closed(tx, &id)? {
+            if head.to < day {
+                continue;
+            }
+            let terms = agreement::holding(tx, &id, head.from, head.to)?.agreement;
+            if terms.shard == *shard && terms.points.as_ref().is_none_or(|points| points.contains(point)) {
+                return Ok(Some(head));
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// A device's service at a metering point, with what decides whether it is billed.

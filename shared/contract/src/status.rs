@@ -6,6 +6,7 @@
 use vitro_proof::{DeviceId, LocalDay};
 
 use crate::access::{self, Identity, exactly, text};
+use crate::billing;
 use crate::calendar;
 use crate::call::{Context, Response};
 use crate::error::ContractError;
@@ -153,6 +154,10 @@ pub(crate) fn exchange(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) -> Resu
     }
     if before.last().is_some_and(|last| (wanted.day, wanted.at) < (last.exchange.day, last.exchange.at)) {
         return refused(format!("the exchange before it was later: {}", wanted.old));
+    }
+    if let Some(head) = billing::closed_since(tx, &old.shard, &point, wanted.day)? {
+        let (id, from, to) = (head.agreement, head.from, head.to);
+        return refused(format!("{id} is billed from {from} to {to}: which device served {point} then is settled"));
     }
     let halt = Halt { at: wanted.at, last_good: wanted.last_good, reason: StatusReason::Exchanged };
     let now = of(tx, &wanted.old)?;

@@ -296,6 +296,34 @@ fn an_exchange_needs_the_serving_device_and_a_waiting_one() {
     assert!(history.services.iter().all(|service| service.holds(swapped)), "all three on one day");
 }
 
+#[test]
+fn nobody_chooses_afterwards_which_meter_billed_the_past() {
+    let mut old = device("dev-1", 1);
+    let mut ledger = ledger_with(&[&old]);
+    activate(&mut ledger, &agreement());
+    let mut new = successor("dev-2", 2, &old, first_day());
+    register_successor(&mut ledger, &new);
+    let mut items: Vec<Item> = (0..5).map(|_| seal(&mut old, "10").0).collect();
+    items.extend((0..5).map(|_| seal(&mut new, "1").0));
+    publish(&mut ledger, &items);
+    let billed = close(&mut ledger, "2026-03-01", "2026-03-02");
+    let exchange = |on: &str| Exchange {
+        old: old.thing().clone(),
+        new: new.thing().clone(),
+        day: day(on),
+        at: morning(day(on)),
+        last_good: Some(1),
+        first: 0,
+    };
+    for settled in ["2026-03-01", "2026-03-02"] {
+        let refused = run(&mut ledger, &calls::exchange(&exchange(settled))).unwrap_err();
+        assert_eq!(refused.code(), "exchange_refused");
+        assert!(refused.to_string().contains("is billed from 2026-03-01 to 2026-03-02"), "{refused}");
+    }
+    run(&mut ledger, &calls::exchange(&exchange("2026-03-03"))).unwrap();
+    assert_eq!(close(&mut ledger, "2026-03-01", "2026-03-02"), billed);
+}
+
 /// What may happen to a status.
 #[derive(Clone, Debug)]
 enum Step {

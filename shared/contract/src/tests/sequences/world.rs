@@ -348,6 +348,12 @@ impl World {
         let noon = (crate::calendar::utc_midnight(at(day)) + 43_200) * 1_000;
         let exchange = Exchange { old: old.clone(), new, day: at(day), at: noon, last_good, first };
         if self.call(by, &calls::exchange(&exchange)).is_some() && self.exchange.is_none() {
+            let point = &pool()[0].entry.metering_point;
+            for (_, statement) in &self.statements {
+                let lines = statement.lines.iter().map(|line| &line.point);
+                let about = lines.chain(statement.unbilled.iter().map(|left| &left.point)).any(|of| of == point);
+                assert!(!about || statement.to < exchange.day, "another device serves days that are billed");
+            }
             let before = self.halts.get(&old).copied();
             self.halts.insert(old, before.map_or(last_good, |before| before.min(last_good)));
             self.exchange = Some(exchange);
