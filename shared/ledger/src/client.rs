@@ -1,14 +1,16 @@
 //! The client: submit, query, and what the chain says of itself.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use prost::Message;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
+use crate::authorities::Authorities;
 use crate::block::{Block, ProcessedTransaction};
 use crate::channel::ChannelConfig;
 use crate::commit::Committed;
-use crate::endorse::{self, refusal, speaks_for_contract};
+use crate::endorse::{Question, refusal, speaks_for_contract};
 use crate::environment::{Environment, SystemEnvironment};
 use crate::error::{Failures, LedgerError};
 use crate::identity::{Identity, PemSigner, SharedSigner};
@@ -28,6 +30,8 @@ use crate::transaction::Endorsed;
 pub(crate) const QSCC: &str = "qscc";
 /// The one that answers for its configuration.
 const CSCC: &str = "cscc";
+/// How long the organizations' CAs are believed to be the same.
+const AUTHORITIES_HOLD: Duration = Duration::from_secs(600);
 
 /// A client of one channel and one chaincode. Connections are made at the first use, shared by all calls, and made again when
 /// they break.
@@ -41,6 +45,8 @@ pub struct Ledger {
     pub(crate) identity: Identity,
     pub(crate) environment: Arc<dyn Environment>,
     pub(crate) limits: Limits,
+    /// When they were last asked for, and what came of it.
+    authorities: tokio::sync::Mutex<Option<(Instant, Option<Arc<Authorities>>)>>,
 }
 
 /// How far the chain is, by one peer.
@@ -81,6 +87,7 @@ impl Ledger {
             identity: Identity::new(&identity.msp, &identity.certificate_pem, signer),
             environment,
             limits,
+            authorities: tokio::sync::Mutex::default(),
         })
     }
 
@@ -144,7 +151,8 @@ impl Ledger {
         let proposal = Proposal::new(call, self.creator(), &self.nonce()?, self.environment.now());
         let signature = self.identity.sign(&proposal.bytes)?;
         let signed = proposal.with_signature(signature);
-        let transaction = endorse::endorse(&self.peers, plan, &self.limits, &proposal.tx_id, &signed)
+        let transaction = self
+            .endorse_by(plan, &proposal.tx_id, &signed)
             .await?
             .transaction()
             .map_err(|error| LedgerError::Protocol { node: "this client".to_owned(), detail: error.to_string() })?;
@@ -167,7 +175,62 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::NotEndorsed`], [`LedgerError::Refused`], [`LedgerError::Disagree`], [`LedgerError::Protocol`].
     pub async fn endorse(&self, tx_id: &str, proposal: &SignedProposal) -> Result<Endorsed, LedgerError> {
-        endorse::endorse(&self.peers, &self.plan, &self.limits, tx_id, proposal).await
+        self.endorse_by(&self.plan, tx_id, proposal).await
+    }
+
+    async fn endorse_by(
+        &self,
+        plan: &Endorsers,
+        tx_id: &str,
+        proposal: &SignedProposal,
+    ) -> Result<Endorsed, LedgerError> {
+        let authorities = self.authorities().await;
+        let (peers, limits, authorities) = (&self.peers, &self.limits, authorities.as_deref());
+        let answer = Question { peers, plan, limits, authorities, tx_id, proposal }.endorse().await;
+        if matches!(answer, Err(LedgerError::NotEndorsed { .. })) {
+            // An organization may have another CA by now.
+            let mut known = self.authorities.lock().await;
+            *known = known.take().filter(|(asked, _)| asked.elapsed() < self.limits.rest);
+        }
+        answer
+    }
+
+    /// The CAs of the channel's organizations, on the word of the client's own organization's peers alone: another one's could name CAs by which
+    /// nobody else's endorsement is good. Nothing while these do not answer; then the committers alone judge.
+    async fn authorities(&self) -> Option<Arc<Authorities>> {
+        let mut known = self.authorities.lock().await;
+        if let Some((asked, found)) = &*known
+            && asked.elapsed() < if found.is_some() { AUTHORITIES_HOLD } else { self.limits.rest }
+        {
+            return found.clone();
+        }
+        let found = self.read_authorities().await;
+        if let Err(cause) = &found {
+            tracing::warn!(%cause, "the organizations' CAs are not known: whose endorsements are is for the committers to judge");
+        }
+        // Old ones are better than none.
+        let found = found.ok().map(Arc::new).or_else(|| known.take().and_then(|(_, found)| found));
+        *known = Some((Instant::now(), found.clone()));
+        found
+    }
+
+    async fn read_authorities(&self) -> Result<Authorities, String> {
+        let question = self.signed_call(CSCC, "GetConfigBlock", &[self.channel.clone().into_bytes()]);
+        let question = question.map_err(|error| error.to_string())?;
+        let mut failures = Failures::default();
+        for peer in self.own_first().into_iter().filter(|peer| peer.msp == self.msp) {
+            let answer = peer.process_proposal(&question, self.limits.answer).await.map_err(|error| error.to_string());
+            let read = answer.and_then(|answer| {
+                let response = answer.response.unwrap_or_default();
+                let block = common::Block::decode(&response.payload[..]).map_err(|error| error.to_string())?;
+                Authorities::read(&block).map_err(|fault| format!("{fault} ({})", response.message))
+            });
+            match read {
+                Ok(authorities) => return Ok(authorities),
+                Err(cause) => failures.note(&peer.name, cause),
+            }
+        }
+        Err(failures.to_string())
     }
 
     /// Asks the contract without a transaction, at one peer; at the next if that one is away.

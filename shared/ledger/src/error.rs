@@ -47,12 +47,16 @@ pub enum LedgerError {
         /// The contract's words.
         message: String,
     },
-    /// Organizations simulated the same call to different results; nothing was submitted. Retryable: a peer that lags behind
-    /// catches up; one that lies goes on being named.
-    #[error("organizations disagree: {}", .sides.iter().map(|side| side.join(" and ")).collect::<Vec<_>>().join(" against "))]
+    /// Organizations simulated the same call to different results, and no set of them that says the same is enough; nothing was submitted.
+    /// Retryable: a peer that lags behind catches up; one that lies goes on being named.
+    #[error("organizations disagree: {} ({differs}){}", against(.sides), beside(.failures))]
     Disagree {
         /// The organizations, grouped by equal results, the largest group first.
         sides: Vec<Vec<String>>,
+        /// What differs between the first side and another.
+        differs: String,
+        /// Who could not be asked.
+        failures: Failures,
     },
     /// A node's answer is not what the protocol asks for. Terminal.
     #[error("{node} answers outside the protocol: {detail}")]
@@ -117,6 +121,14 @@ impl LedgerError {
             | Self::NotFound(_) => false,
         }
     }
+}
+
+fn against(sides: &[Vec<String>]) -> String {
+    sides.iter().map(|side| side.join(" and ")).collect::<Vec<_>>().join(" against ")
+}
+
+fn beside(failures: &Failures) -> String {
+    if failures.0.is_empty() { String::new() } else { format!("; {failures}") }
 }
 
 /// Which nodes failed, and how.

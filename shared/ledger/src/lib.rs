@@ -16,10 +16,12 @@
 //! [`Ledger::submit`] does all of it and simulates anew after a conflict; [`Ledger::query`] is step 2 at one peer.
 #![forbid(unsafe_code)]
 
+mod authorities;
 pub mod block;
 pub mod channel;
 mod client;
 mod commit;
+mod compare;
 mod der;
 mod endorse;
 mod environment;

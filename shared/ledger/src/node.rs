@@ -58,6 +58,8 @@ pub(crate) struct Node {
     endpoint: Endpoint,
     connection: Mutex<(Channel, Instant)>,
     failed: Mutex<Option<Instant>>,
+    /// When what it said was last not what the others say.
+    behind: Mutex<Option<Instant>>,
 }
 
 /// Why a node did not do what it was asked.
@@ -111,13 +113,22 @@ impl Node {
             connection: Mutex::new((endpoint.connect_lazy(), Instant::now())),
             endpoint,
             failed: Mutex::new(None),
+            behind: Mutex::new(None),
         }
     }
 
-    /// Whether it failed within the last `rest`.
+    /// Whether it failed, or was put behind, within the last `rest`.
     pub(crate) fn is_resting(&self, rest: Duration) -> bool {
-        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        failed.is_some_and(|instant| instant.elapsed() < rest)
+        let recent = |instant: &Mutex<Option<Instant>>| {
+            let instant = instant.lock().unwrap_or_else(PoisonError::into_inner);
+            instant.is_some_and(|instant| instant.elapsed() < rest)
+        };
+        recent(&self.failed) || recent(&self.behind)
+    }
+
+    /// Has it asked after the others for a while, since it answers wrongly. Its next answer, however prompt, does not make up for that.
+    pub(crate) fn put_behind(&self) {
+        *self.behind.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
     pub(crate) fn remember<T>(&self, result: Result<T, CallError>) -> Result<T, CallError> {

@@ -2,9 +2,13 @@
 
 use prost::Message;
 
+use crate::endorse::Answer;
+use crate::error::LedgerError;
 use crate::identity;
 use crate::proto::common::{Envelope, Header, Payload};
-use crate::proto::peer::{self, ChaincodeProposalPayload, Endorsement};
+use crate::proto::peer::{
+    self, ChaincodeAction, ChaincodeProposalPayload, Endorsement, ProposalResponsePayload, SignedProposal,
+};
 use crate::proto::transaction as wire;
 use crate::signature;
 
@@ -17,6 +21,8 @@ pub struct Endorsed {
     pub payload: Vec<u8>,
     /// The organizations that endorsed.
     pub by: Vec<String>,
+    /// The organizations that said something else. What all of them say is in the log.
+    pub against: Vec<String>,
     pub(crate) proposal: Vec<u8>,
     pub(crate) result: Vec<u8>,
     pub(crate) endorsements: Vec<Endorsement>,
@@ -45,6 +51,34 @@ pub struct SignedTransaction {
 }
 
 impl Endorsed {
+    /// Joins answers whose results are equal to the byte.
+    pub(crate) fn join(
+        tx_id: &str,
+        proposal: &SignedProposal,
+        members: &[&Answer<'_>],
+        against: Vec<String>,
+    ) -> Result<Self, LedgerError> {
+        let mut members = members.to_vec();
+        members.sort_by_key(|member| member.msp);
+        let by: Vec<String> = members.iter().map(|member| member.msp.to_owned()).collect();
+        let outside = |detail: String| LedgerError::Protocol { node: by.join(" and "), detail };
+        // All agree, so the first one's result is everybody's.
+        let result = members.first().map(|member| member.response.payload.clone()).unwrap_or_default();
+        let signed = ProposalResponsePayload::decode(&result[..])
+            .and_then(|payload| ChaincodeAction::decode(&payload.extension[..]))
+            .map_err(|error| outside(error.to_string()))?;
+        let endorsements: Option<Vec<_>> = members.iter().map(|member| member.response.endorsement.clone()).collect();
+        Ok(Self {
+            tx_id: tx_id.to_owned(),
+            payload: signed.response.unwrap_or_default().payload,
+            endorsements: endorsements.ok_or_else(|| outside("no signature".to_owned()))?,
+            by,
+            against,
+            proposal: proposal.proposal_bytes.clone(),
+            result,
+        })
+    }
+
     /// What the organizations signed, equal to the byte: a `ProposalResponsePayload`, with the read-write set.
     #[must_use]
     pub fn result(&self) -> &[u8] {

@@ -54,6 +54,7 @@ fn organizations(materials: &[Material]) -> BTreeMap<String, ConfigGroup> {
         let msp = FabricMspConfig {
             name: material.msp.to_owned(),
             root_certs: vec![material.ca.clone().into_bytes()],
+            intermediate_certs: Vec::new(),
             crypto_config: Some(FabricCryptoConfig {
                 signature_hash_family: "SHA2".into(),
                 identity_identifier_hash_function: "SHA256".into(),

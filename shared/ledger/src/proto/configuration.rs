@@ -130,6 +130,9 @@ pub struct FabricMspConfig {
     /// Its CAs in PEM.
     #[prost(bytes = "vec", repeated, tag = "2")]
     pub root_certs: Vec<Vec<u8>>,
+    /// CAs below them in PEM.
+    #[prost(bytes = "vec", repeated, tag = "3")]
+    pub intermediate_certs: Vec<Vec<u8>>,
     /// The hashes it uses.
     #[prost(message, optional, tag = "8")]
     pub crypto_config: Option<FabricCryptoConfig>,

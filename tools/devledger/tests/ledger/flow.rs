@@ -112,8 +112,8 @@ async fn a_contract_refuses_for_good_and_organizations_that_disagree_are_named()
     assert!(matches!(error, LedgerError::Refused { status: 500, .. }), "{error}");
     assert!(!error.retryable());
     let error = ledger.submit("differ", &[]).await.unwrap_err();
-    let LedgerError::Disagree { sides } = &error else { panic!("{error}") };
-    assert_eq!(sides.len(), 3);
+    let LedgerError::Disagree { sides, differs, .. } = &error else { panic!("{error}") };
+    assert_eq!((sides.len(), differs.contains("the answer differs")), (4, true), "{error}");
     assert!(error.retryable());
     assert_eq!(ledger.chain_info().await.unwrap().height, 1);
 }

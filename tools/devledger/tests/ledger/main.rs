@@ -4,7 +4,9 @@
 mod broadcast;
 mod chain;
 mod delivery;
+mod false_peer;
 mod faults;
 mod flow;
 mod process;
 mod support;
+mod wrong_answers;
