@@ -20,7 +20,7 @@ NAMES = {
     "AWS::CloudWatch::Alarm": "AlarmName",
     "AWS::CloudWatch::Dashboard": "DashboardName",
 }
-UNNAMED = {"AWS::S3::BucketPolicy", "AWS::SNS::Subscription"}
+UNNAMED = {"AWS::S3::BucketPolicy", "AWS::SNS::Subscription", "AWS::SQS::QueuePolicy"}
 
 
 def test_every_name_has_customer_and_stage(template: Template) -> None:

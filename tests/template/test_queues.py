@@ -59,9 +59,29 @@ def test_each_queue_wakes_the_function_that_the_flow_says(template: Template) ->
         ("summarize", "SummarizeQueue"),
         ("reconcile", "BlocksQueue"),
         ("reconcile", "ReconcileQueue"),
+        ("reconcile", "AsksQueue"),
         ("publish", "PublishQueue"),
         ("status", "StatusQueue"),
         ("register", "RegisterQueue"),
+    }
+
+
+def test_only_the_parties_that_are_named_may_ask_beside_the_operator(template: Template) -> None:
+    (policy,) = template.of_type("AWS::SQS::QueuePolicy").values()
+    assert policy["Queues"] == ["AsksQueue"]
+    assert template.resources["AsksQueuePolicy"]["Condition"] == "HasAskPrincipals"
+    assert template.parameters["AskPrincipals"] | {"Description": ""} == {
+        "Type": "CommaDelimitedList",
+        "Description": "",
+        "Default": "",
+    }
+    (statement,) = policy["PolicyDocument"]["Statement"]
+    assert statement == {
+        "Sid": "PartiesAsk",
+        "Effect": "Allow",
+        "Principal": {"AWS": "AskPrincipals"},
+        "Action": ["sqs:GetQueueUrl", "sqs:SendMessage"],
+        "Resource": "AsksQueue.Arn",
     }
 
 

@@ -41,6 +41,7 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
     "ReconcileRole": {
         "BlocksQueue.Arn": CONSUME,
         "ReconcileQueue.Arn": CONSUME,
+        "AsksQueue.Arn": {*CONSUME, "sqs:SendMessage"},
         "SummarizeQueue.Arn": {"sqs:SendMessage"},
         "PublishQueue.Arn": {"sqs:SendMessage"},
         "StatusQueue.Arn": {"sqs:SendMessage"},
@@ -67,7 +68,7 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
         "PublishQueue.Arn": CONSUME,
         "DaysTable.Arn": {"dynamodb:GetItem", "dynamodb:UpdateItem"},
         "ParkedTable.Arn": {"dynamodb:UpdateItem"},
-        "ArchiveBucket.Arn/blocks/*": {"s3:GetObjectVersion"},
+        "ArchiveBucket.Arn/blocks/*": {"s3:GetObject", "s3:GetObjectVersion"},
         SECRET + "fabric-??????": {"secretsmanager:GetSecretValue"},
     },
     "BillRole": {

@@ -12,6 +12,7 @@ METRICS = {
     *("BlocksAccepted", "BlocksPending", "BackfillsAsked"),
     *("DaysMatched", "DaysBackfilled", "DaysIncomplete", "DaysMismatched", "DaysMissing"),
     *("DaysPublished", "DaysParked", "DaysRetried", "StatementsIssued"),
+    *("InterimPublished", "SealsAsked", "AsksRefused"),
     *("StatusApplied", "StatusParked"),
     *("DevicesRegistered", "CertificatesRenewed", "RegistrationsRefused", "RegistrationsRetried"),
     *("DevicesRevoked", "CrlsAccepted", "CrlFaults", "AuthoritiesWithoutList"),

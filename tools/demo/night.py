@@ -116,7 +116,9 @@ class Night:
 
     def totals(self) -> None:
         """What no row may show: days parked, dead letters, rule errors."""
-        queues = [f"{queue}-dlq" for queue in ("telemetry", "blocks", "summarize", "reconcile", "publish", "status")]
+        queues = [
+            f"{queue}-dlq" for queue in ("telemetry", "blocks", "summarize", "reconcile", "publish", "status", "asks")
+        ]
         for queue in [*queues, "rule-errors"]:
             self.report.expect(f"messages in {queue}", 0, self.installation.waiting(queue))
 

@@ -17,7 +17,7 @@ from stack.lifecycle import Stack
 from stack.model import StackConfig, StackError, StackInfo
 from stack.process import group_members
 
-QUEUES = ("telemetry", "blocks", "summarize", "reconcile", "publish", "status", "register")
+QUEUES = ("telemetry", "blocks", "summarize", "reconcile", "publish", "status", "register", "asks")
 
 
 @dataclass(frozen=True)

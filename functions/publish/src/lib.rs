@@ -1,6 +1,6 @@
-//! Writes settled days to the ledger: many in one transaction, with a verdict for each.
+//! Writes settled days and interim blocks to the ledger: many in one transaction, with a verdict for each.
 //!
-//! A day that the ledger refuses for good is parked and holds nobody up; whatever may go better later goes back to the queue. The
+//! What the ledger refuses for good is parked and holds nobody up; whatever may go better later goes back to the queue. The
 //! same message twice changes nothing, here and on the ledger: the transaction of the first publication stays. No rule about what
 //! may be published stands here; those are the contract's.
 #![forbid(unsafe_code)]
@@ -8,6 +8,8 @@
 #![recursion_limit = "256"]
 
 mod config;
+mod day;
+mod interim;
 pub mod plan;
 
 use std::collections::BTreeMap;
@@ -18,20 +20,19 @@ use futures_util::stream;
 use vitro_client::{Channel, Client, ClientError, Published};
 use vitro_cloud::archive::Archive;
 use vitro_cloud::batch::{BatchResponse, SqsEvent, chain};
-use vitro_cloud::days::{self, DayRow, DayState, DayStore};
+use vitro_cloud::days::DayStore;
 use vitro_cloud::metrics::Metrics;
-use vitro_cloud::parked::{Park, Parked, ParkedState};
+use vitro_cloud::parked::Park;
 use vitro_cloud::queue::PublishTask;
 use vitro_cloud::{Clock, CloudError};
-use vitro_contract::{Bytes, Item, Verdict};
+use vitro_contract::{Item, Verdict};
 use vitro_ledger::LedgerError;
-use vitro_proof::crypto::sha256;
-use vitro_proof::{DeviceId, LocalDay, UnixMillis};
+use vitro_proof::{BlockNumber, DeviceId, LocalDay, UnixMillis};
 
 pub use config::Config;
-use plan::Due;
+use plan::{Due, Subject};
 
-/// Days that are read at once.
+/// Days and blocks that are read at once.
 const READS: usize = 8;
 /// What is left of the invocation when no further transaction is begun.
 const RESERVE_MILLIS: i64 = 40_000;
@@ -89,11 +90,29 @@ impl Again {
     }
 }
 
+/// A piece of work that messages ask for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Work {
+    /// A day's newest account.
+    Day(DeviceId, LocalDay),
+    /// An interim block.
+    Interim(DeviceId, BlockNumber),
+}
+
+impl From<PublishTask> for Work {
+    fn from(task: PublishTask) -> Self {
+        match task {
+            PublishTask::Day(day) => Self::Day(day.thing, day.day),
+            PublishTask::Block(block) => Self::Interim(block.thing, block.block),
+        }
+    }
+}
+
 /// What to do with a transaction that failed.
 enum Way {
-    /// Its days come again.
+    /// Its items come again.
     Later,
-    /// One of its days may be the cause: each half is tried by itself. A single day is parked for this reason, if one is given.
+    /// One of its items may be the cause: each half is tried by itself. A single one is parked for this reason, if one is given.
     Halve(Option<String>),
 }
 
@@ -112,29 +131,34 @@ impl<L: Channel, D: DayStore, A: Archive, P: Park, C: Clock> Publish<L, D, A, P,
     /// Handles a batch of messages. `deadline` is when the invocation ends.
     pub async fn handle(&self, event: SqsEvent, deadline: UnixMillis) -> (BatchResponse, Metrics) {
         let mut run = Run { response: BatchResponse::done(), metrics: Metrics::new(&self.stack), deadline };
-        // Several messages of one day are one piece of work; the order is by device and day.
-        let mut tasks: BTreeMap<(DeviceId, LocalDay), Vec<String>> = BTreeMap::new();
+        // Several messages of one day or block are one piece of work.
+        let mut tasks: BTreeMap<Work, Vec<String>> = BTreeMap::new();
         for record in event.records {
             match record.json::<PublishTask>("publish task") {
-                Ok(task) => tasks.entry((task.thing, task.day)).or_default().push(record.message_id),
+                Ok(task) => tasks.entry(task.into()).or_default().push(record.message_id),
                 Err(error) => run.again(&[record.message_id], &Again::Task(error)),
             }
         }
         let mut loading = stream::iter(tasks)
-            .map(|((thing, day), messages)| async move {
-                let loaded = self.load(&thing, day).await;
+            .map(|(work, messages)| async move {
+                let loaded = match &work {
+                    Work::Day(thing, day) => self.load_day(thing, *day).await,
+                    Work::Interim(thing, block) => self.load_interim(thing, *block).await,
+                };
                 (messages, loaded)
             })
             .buffered(READS);
         let mut due = Vec::new();
         while let Some((messages, loaded)) = loading.next().await {
             match loaded {
-                Ok(Some((row, item))) => due.push(Due { messages, row, item }),
+                Ok(Some((subject, item))) => due.push(Due { messages, subject, item }),
                 Ok(None) => {}
                 Err(error) => run.again(&messages, &error),
             }
         }
         drop(loading);
+        // A device's blocks go in the order of its chain, whatever the order of the messages is.
+        due.sort_by(|a, b| a.subject.place().cmp(&b.subject.place()));
         // The first of the list is taken next; halves of a failed transaction go to its front.
         let mut batches = plan::batches(due);
         batches.reverse();
@@ -147,29 +171,7 @@ impl<L: Channel, D: DayStore, A: Archive, P: Park, C: Clock> Publish<L, D, A, P,
         (run.response, run.metrics)
     }
 
-    /// Reads a day and what the archive has of it; nothing if the newest account is published already or superseded.
-    async fn load(&self, thing: &DeviceId, day: LocalDay) -> Result<Option<(DayRow, Item)>, Again> {
-        let row = self.stores.days.get(thing, day).await?.ok_or(Again::NoAccount)?;
-        if row.state == DayState::Published {
-            return Ok(None);
-        }
-        let account = row.decoded_account()?.ok_or(Again::NoAccount)?;
-        let bytes = row.account.clone().map(Bytes);
-        let block = match (&row.block, account.block) {
-            (Some(block), Some(number)) if block.number == number => {
-                Some(Bytes(self.stores.archive.get(&block.object).await?))
-            }
-            (None, Some(number)) => {
-                let what = format!("the row of {thing} {day}");
-                return Err(CloudError::damaged(what, format!("its account names block {}", number.0)).into());
-            }
-            // No block came; or one came after this account, and an account of it follows.
-            _ => None,
-        };
-        Ok(Some((row, Item { block, account: bytes })))
-    }
-
-    /// Publishes days in one transaction. Gives halves back if they have to be tried apart.
+    /// Publishes items in one transaction. Gives halves back if they have to be tried apart.
     async fn transact(&self, batch: Vec<Due>, run: &mut Run) -> Option<(Vec<Due>, Vec<Due>)> {
         let left = run.deadline.0.saturating_sub(self.clock.now().0);
         if left < RESERVE_MILLIS {
@@ -187,7 +189,7 @@ impl<L: Channel, D: DayStore, A: Archive, P: Park, C: Clock> Publish<L, D, A, P,
         };
         match result {
             Ok(Published { tx, answer, .. }) if answer.len() == batch.len() => {
-                tracing::info!(%tx, days = batch.len(), "a transaction is in the chain");
+                tracing::info!(%tx, items = batch.len(), "a transaction is in the chain");
                 for (due, verdict) in batch.iter().zip(&answer) {
                     if let Err(error) = self.settle(due, verdict, &tx, run).await {
                         run.again(&due.messages, &error);
@@ -203,7 +205,7 @@ impl<L: Channel, D: DayStore, A: Archive, P: Park, C: Clock> Publish<L, D, A, P,
             }
             Err(error) => match way(&error) {
                 Way::Halve(_) if batch.len() > 1 => {
-                    tracing::warn!(error = %chain(&error), days = batch.len(), "a transaction fails; its halves are tried apart");
+                    tracing::warn!(error = %chain(&error), items = batch.len(), "a transaction fails; its halves are tried apart");
                     let mut first = batch;
                     let second = first.split_off(first.len() / 2);
                     Some((first, second))
@@ -224,7 +226,7 @@ impl<L: Channel, D: DayStore, A: Archive, P: Park, C: Clock> Publish<L, D, A, P,
         }
     }
 
-    /// Notes what became of a day.
+    /// Notes what became of an item.
     async fn settle(&self, due: &Due, verdict: &Verdict, tx: &str, run: &mut Run) -> Result<(), Again> {
         if verdict.retryable() {
             return Err(Again::NotYet { code: verdict.code.clone(), detail: verdict.detail.clone() });
@@ -232,61 +234,21 @@ impl<L: Channel, D: DayStore, A: Archive, P: Park, C: Clock> Publish<L, D, A, P,
         if !verdict.accepted {
             return self.park(due, &verdict.code, &verdict.detail, run).await;
         }
-        let row = &due.row;
-        let tx = if verdict.code == "unchanged" { self.first_publication(row).await? } else { tx.to_owned() };
-        let (_, changed) =
-            days::edit::<CloudError>(
-                &self.stores.days,
-                &row.thing,
-                row.day,
-                |now| Ok(now.published(row.accounts, &tx)),
-            )
-            .await?;
-        if changed {
-            run.metrics.count("DaysPublished", 1);
-            tracing::info!(thing = %row.thing, day = %row.day, %tx, outcome = ?verdict.outcome, "published");
+        match &due.subject {
+            Subject::Day(row) => self.settle_day(row, verdict, tx, run).await,
+            Subject::Interim(interim) => {
+                interim::settle(interim, verdict, tx, run);
+                Ok(())
+            }
         }
-        Ok(())
     }
 
-    /// The transaction that brought the account to the ledger, when an earlier one did: its answer got lost.
-    async fn first_publication(&self, row: &DayRow) -> Result<String, Again> {
-        let view = self.ledger.day(&row.thing, row.day).await?;
-        let found = view.accounts.into_iter().find(|published| Some(&published.account.0) == row.account.as_ref());
-        let what = || format!("the ledger's day {} of {}", row.day, row.thing);
-        Ok(found.ok_or_else(|| CloudError::damaged(what(), "it does not hold the account"))?.tx)
-    }
-
-    /// Sets a day aside that the ledger refuses for good.
+    /// Sets an item aside that the ledger refuses for good.
     async fn park(&self, due: &Due, code: &str, detail: &str, run: &mut Run) -> Result<(), Again> {
-        let row = &due.row;
-        if row.state == DayState::Parked && row.parked.as_deref() == Some(code) {
-            return Ok(());
+        match &due.subject {
+            Subject::Day(row) => self.park_day(row, code, detail, run).await,
+            Subject::Interim(interim) => self.park_interim(interim, code, detail, run).await,
         }
-        let account = row.account.as_deref().unwrap_or_default();
-        let hash = sha256(&[account, code.as_bytes(), &row.revision.to_be_bytes()]).to_string();
-        let object = row.block.as_ref().map(|block| (self.archive_bucket.clone(), block.object.key.clone()));
-        self.stores
-            .parked
-            .park(&Parked {
-                reason: code.to_owned(),
-                // The same at every attempt, another one after an operator sent the day again.
-                id: format!("{}-{}-{}", row.day, row.thing, &hash[..8]),
-                state: ParkedState::Open,
-                device: Some(row.thing.clone()),
-                object,
-                detail: format!("the ledger refuses the day {} of {}: {detail}", row.day, row.thing),
-                received: self.clock.now(),
-            })
-            .await?;
-        let (_, changed) =
-            days::edit::<CloudError>(&self.stores.days, &row.thing, row.day, |now| Ok(now.park(row.accounts, code)))
-                .await?;
-        if changed {
-            run.metrics.count_reason("DaysParked", code, 1);
-            tracing::warn!(thing = %row.thing, day = %row.day, code, detail, "parked");
-        }
-        Ok(())
     }
 }
 
@@ -298,7 +260,7 @@ struct Run {
 }
 
 impl Run {
-    /// One day, asked for by these messages, has to come again.
+    /// One day or block, asked for by these messages, has to come again.
     fn again(&mut self, messages: &[String], error: &Again) {
         self.metrics.count_reason("DaysRetried", error.reason(), 1);
         for message_id in messages {
@@ -314,8 +276,8 @@ impl Run {
     }
 }
 
-/// What a transaction's error says about its days. Only what can come from a day's own bytes sets it apart; an identity that may
-/// not publish, or a network that is away, is no day's fault.
+/// What a transaction's error says about its items. Only what can come from an item's own bytes sets it apart; an identity that may
+/// not publish, or a network that is away, is no item's fault.
 fn way(error: &ClientError) -> Way {
     match error {
         ClientError::Refused { code, .. } => match code.as_str() {
@@ -326,7 +288,7 @@ fn way(error: &ClientError) -> Way {
         ClientError::Ledger(LedgerError::NotOrdered { status: 400 | 413, .. }) => {
             Way::Halve(Some("not_ordered".to_owned()))
         }
-        // A panic of the contract, or an answer beyond a message's limits: perhaps the days', perhaps not.
+        // A panic of the contract, or an answer beyond a message's limits: perhaps the items', perhaps not.
         ClientError::Ledger(LedgerError::Refused { .. } | LedgerError::Protocol { .. }) => Way::Halve(None),
         _ => Way::Later,
     }

@@ -4,7 +4,7 @@ use vitro_cloud::CloudError;
 use vitro_cloud::archive::{CBOR, PutOnce, account_key};
 use vitro_cloud::days::{DayBlock, DayRow, DayState};
 use vitro_cloud::parked::{Parked, ParkedState};
-use vitro_cloud::queue::PublishTask;
+use vitro_cloud::queue::{PublishDay, PublishTask};
 use vitro_proof::command::Action;
 use vitro_proof::crypto::sha256;
 use vitro_proof::reconcile::Outcome;
@@ -31,7 +31,7 @@ impl Ports {
         }
         self.close(&row.thing, row.day).await?;
         if row.state != DayState::Published {
-            self.outbox.publish(&PublishTask { thing: row.thing.clone(), day: row.day }).await?;
+            self.outbox.publish(&PublishTask::Day(PublishDay { thing: row.thing.clone(), day: row.day })).await?;
         }
         if let Some(block) = row.block.as_ref().filter(|_| outcome.agrees()) {
             self.tell_settled(row, block).await?;

@@ -1,13 +1,13 @@
-//! A batch of either queue.
+//! A batch of one of the queues.
 
 use vitro_cloud::CloudError;
 use vitro_cloud::batch::{BatchResponse, SqsEvent, SqsRecord, each};
-use vitro_cloud::queue::ReconcileTask;
+use vitro_cloud::queue::{AskTask, ReconcileTask};
 use vitro_cloud::rule_event::{RuleEvent, TopicLevel};
 
 use crate::ports::Ports;
 
-/// A message of one of the two queues.
+/// A message of one of the two queues that our own functions and rules write to.
 #[derive(Debug)]
 pub enum Message {
     /// From `reconcile`.
@@ -36,6 +36,10 @@ impl Ports {
     }
 
     async fn handle_one(&self, record: SqsRecord) -> Result<(), CloudError> {
+        // Others than our own functions and rules write to this queue: what comes from it is an ask, whatever it looks like.
+        if record.is_from(&format!("{}-{}", self.stack, AskTask::QUEUE)) {
+            return self.take_ask(&record).await.map(|_| ());
+        }
         match Message::parse(record.body)? {
             Message::Task(task) => self.settle(&task).await.map(|_| ()),
             Message::Event(event) => match event.level() {

@@ -1,6 +1,7 @@
 //! Taking blocks in: identity, signature, the label of the day, the chain.
 //!
-//! An accepted block is written in this order, each write conditional or repeatable: archive, day, message to summarize, chain head.
+//! An accepted block is written in this order, each write conditional or repeatable: archive, day, message to summarize, chain head;
+//! an interim block: archive, message to publish, chain head.
 //! The head comes last, so whatever a kill leaves undone is done again by the next delivery; once the head has moved, everything
 //! before it is there. A block that comes before its predecessor waits in the archive and is taken in turn, by the same call that
 //! takes the predecessor.
@@ -10,7 +11,7 @@ use vitro_cloud::archive::{CBOR, JSON, PutOnce, block_key, confidential_block_ke
 use vitro_cloud::chain::ChainHead;
 use vitro_cloud::days::{DayBlock, DayRow, ObjectRef, edit};
 use vitro_cloud::devices::{Device, Registered};
-use vitro_cloud::queue::{DayTask, SummarizeTask};
+use vitro_cloud::queue::{DayTask, PublishBlock, PublishTask, SummarizeTask};
 use vitro_cloud::rule_event::RuleEvent;
 use vitro_cloud::{CloudError, admission::Refusal as Admission};
 use vitro_proof::block::{ChainLink, DailyLink, OpenError, OpenedBlock, ReceivedBlock, check_follows, check_openings};
@@ -191,6 +192,10 @@ impl Ports {
         let object = self.archive_block(candidate).await?;
         if opened.block.is_daily() {
             self.open_day(opened, object, head.daily).await?;
+        } else {
+            // It was sealed because somebody asked, so it does not wait for the night.
+            let task = PublishBlock { thing: thing.clone(), block: opened.number };
+            self.outbox.publish(&PublishTask::Block(task)).await?;
         }
         let link = ChainLink { number: opened.number, hash: opened.hash };
         let moved = self.chains.advance(thing, link, opened.block.is_daily()).await?;

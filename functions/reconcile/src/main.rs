@@ -61,11 +61,13 @@ async fn ports() -> Result<Ports, Error> {
         summarize: Some(env.required("VITRO_SUMMARIZE_QUEUE_URL")?),
         publish: Some(env.required("VITRO_PUBLISH_QUEUE_URL")?),
         status: Some(env.required("VITRO_STATUS_QUEUE_URL")?),
+        asks: Some(env.required("VITRO_ASKS_QUEUE_URL")?),
         ..QueueUrls::default()
     };
     Ok(Ports {
         devices: Box::new(Devices::new(dynamo.clone(), &devices_table)),
-        status: Box::new(Devices::new(dynamo.clone(), devices_table)),
+        status: Box::new(Devices::new(dynamo.clone(), &devices_table)),
+        seals: Box::new(Devices::new(dynamo.clone(), devices_table)),
         readings: Box::new(Readings::new(dynamo.clone(), env.required("VITRO_READINGS_TABLE")?)),
         days: Box::new(DynamoDays::new(dynamo.clone(), env.required("VITRO_DAYS_TABLE")?)),
         chains: Box::new(chains.clone()),
@@ -83,6 +85,7 @@ async fn ports() -> Result<Ports, Error> {
         settings: Settings {
             settle_seconds: env.parsed("VITRO_SETTLE_SECONDS", 120)?,
             backfill_attempts: env.parsed("VITRO_BACKFILL_ATTEMPTS", 3)?,
+            seal_seconds: env.parsed("VITRO_SEAL_SECONDS", 20)?,
         },
     })
 }

@@ -7,7 +7,7 @@ use vitro_cloud::chain::ChainStore;
 use vitro_cloud::commands::Commands;
 use vitro_cloud::data_keys::DataKeySource;
 use vitro_cloud::days::{DayStore, ObjectRef};
-use vitro_cloud::devices::StatusStore;
+use vitro_cloud::devices::{SealStore, StatusStore};
 use vitro_cloud::metrics::Metrics;
 use vitro_cloud::queue::Outbox;
 use vitro_cloud::sources::{DeviceSource, ReadingSource};
@@ -22,6 +22,8 @@ pub struct Ports {
     pub devices: Box<dyn DeviceSource>,
     /// The registry, as far as the devices' status goes.
     pub status: Box<dyn StatusStore>,
+    /// The registry, as far as interim blocks were asked for.
+    pub seals: Box<dyn SealStore>,
     /// The time series.
     pub readings: Box<dyn ReadingSource>,
     /// The days.
@@ -55,6 +57,8 @@ pub struct Settings {
     pub settle_seconds: u32,
     /// `VITRO_BACKFILL_ATTEMPTS`: how often a device is asked for what is missing.
     pub backfill_attempts: u32,
+    /// `VITRO_SEAL_SECONDS`: the least time between two interim blocks that are asked of one device.
+    pub seal_seconds: u32,
 }
 
 impl Ports {

@@ -6,6 +6,7 @@ use std::future::Future;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use vitro_proof::UnixMillis;
 
 use crate::error::CloudError;
 
@@ -28,6 +29,9 @@ pub struct SqsRecord {
     /// What SQS knows of it.
     #[serde(default)]
     pub attributes: SqsAttributes,
+    /// The ARN of the queue that it came from; empty where the caller names none.
+    #[serde(rename = "eventSourceARN", default)]
+    pub source: String,
 }
 
 /// What SQS knows of a message.
@@ -35,6 +39,8 @@ pub struct SqsRecord {
 #[serde(rename_all = "PascalCase", default)]
 pub struct SqsAttributes {
     approximate_receive_count: String,
+    sent_timestamp: String,
+    sender_id: String,
 }
 
 impl SqsRecord {
@@ -42,6 +48,24 @@ impl SqsRecord {
     #[must_use]
     pub fn receive_count(&self) -> u32 {
         self.attributes.approximate_receive_count.parse().unwrap_or(1)
+    }
+
+    /// Whether it came from the queue of this name. SQS says so, not the message.
+    #[must_use]
+    pub fn is_from(&self, queue: &str) -> bool {
+        self.source.rsplit_once(':').is_some_and(|(_, name)| name == queue)
+    }
+
+    /// When it was put into the queue; nothing if SQS did not say.
+    #[must_use]
+    pub fn sent(&self) -> Option<UnixMillis> {
+        self.attributes.sent_timestamp.parse().ok().map(UnixMillis)
+    }
+
+    /// Who put it into the queue, as AWS names a principal; empty if SQS did not say.
+    #[must_use]
+    pub fn sender(&self) -> &str {
+        &self.attributes.sender_id
     }
 
     /// Reads the body as JSON.
@@ -141,6 +165,10 @@ mod tests {
         let event: SqsEvent = serde_json::from_str(EVENT).unwrap();
         assert_eq!(event.records[0].receive_count(), 3);
         assert_eq!(event.records[1].receive_count(), 1);
+        let [first, second] = &event.records[..] else { panic!("two messages") };
+        assert!(first.is_from("q") && !first.is_from("aws:sqs:q") && !second.is_from("q") && !second.is_from(""));
+        assert_eq!((first.sent(), first.sender()), (Some(UnixMillis(1_545_082_649_183)), "AIDA"));
+        assert_eq!((second.sent(), second.sender()), (None, ""));
         let mut seen = Vec::new();
         let response = each(event, |record| {
             let body = record.json::<Body>("test message");

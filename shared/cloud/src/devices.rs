@@ -6,6 +6,7 @@
 mod entry;
 mod revocation;
 mod rules;
+mod seals;
 mod standing;
 mod status;
 mod table;
@@ -20,6 +21,7 @@ use vitro_proof::{
 pub(crate) use entry::write as write_entry;
 pub use revocation::{Consequence, Revoked};
 pub use rules::suspend_by_rule;
+pub use seals::{Ask, SealStore, Turn};
 pub use standing::{Cause, Connection, Exchanged, StatusChange, Suspension};
 pub use status::StatusStore;
 pub use table::{Devices, Registered};

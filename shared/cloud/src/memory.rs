@@ -16,7 +16,7 @@ use crate::chain::{ChainHead, ChainStore};
 use crate::commands::Commands;
 use crate::days::{DayRow, DayStore, ObjectRef};
 use crate::error::CloudError;
-use crate::queue::{Outbox, PublishTask, ReconcileTask, StatusTask, SummarizeTask};
+use crate::queue::{AskTask, Outbox, PublishTask, ReconcileTask, StatusTask, SummarizeTask};
 use crate::readings::{Reading, ReadingKey};
 use crate::sources::ReadingSource;
 
@@ -296,6 +296,8 @@ pub struct Sent {
     pub publish: Vec<PublishTask>,
     /// To status.
     pub status: Vec<StatusTask>,
+    /// To asks, with the delay in seconds.
+    pub asks: Vec<(AskTask, u32)>,
 }
 
 impl MemoryOutbox {
@@ -328,6 +330,10 @@ impl Outbox for MemoryOutbox {
 
     async fn status(&self, task: &StatusTask) -> Result<(), CloudError> {
         self.fuse.around(|| lock(&self.sent).status.push(task.clone()))
+    }
+
+    async fn ask(&self, task: &AskTask, delay_seconds: u32) -> Result<(), CloudError> {
+        self.fuse.around(|| lock(&self.sent).asks.push((task.clone(), delay_seconds)))
     }
 }
 

@@ -5,6 +5,7 @@
 use async_trait::async_trait;
 use aws_sdk_sqs::Client;
 use serde::{Deserialize, Serialize};
+use vitro_proof::crypto::sha256;
 use vitro_proof::{BlockNumber, DeviceId, LocalDay, UnixMillis};
 
 use crate::days::ObjectRef;
@@ -67,11 +68,101 @@ pub struct ReconcileTask {
 
 /// Publish a day's newest account.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PublishTask {
+#[serde(deny_unknown_fields)]
+pub struct PublishDay {
     /// The device.
     pub thing: DeviceId,
     /// The local day.
     pub day: LocalDay,
+}
+
+/// Publish an interim block.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PublishBlock {
+    /// The device.
+    pub thing: DeviceId,
+    /// The block's number.
+    pub block: BlockNumber,
+}
+
+/// What comes to publish.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum PublishTask {
+    /// A day's newest account.
+    Day(PublishDay),
+    /// An interim block.
+    Block(PublishBlock),
+}
+
+/// Have a device seal an interim block now, and publish it. Who may put it into the queue `asks` may ask, parties too: nothing in it is
+/// believed but what it asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AskTask {
+    /// The device.
+    pub thing: DeviceId,
+    /// Names the ask: the same again is the same ask. The message's own id if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<AskId>,
+    /// Who asks, in their own words; for logs alone.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub by: String,
+    /// For how many seconds the ask holds: a device that hears of it later seals nothing. [`AskTask::WITHIN`] if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within: Option<u32>,
+    /// When it was asked, in Unix milliseconds; set when the ask has to wait for its turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<UnixMillis>,
+}
+
+impl AskTask {
+    /// For how many seconds an ask holds that does not say.
+    pub const WITHIN: u32 = 120;
+    /// For how many seconds an ask holds at most.
+    pub const WITHIN_AT_MOST: u32 = 3600;
+
+    /// The name of the queue within a stack.
+    pub const QUEUE: &'static str = "asks";
+
+    /// The id of the command that an ask sends, if it is the one that sends it. It names no day, so its reply is noted on none.
+    #[must_use]
+    pub fn command_id(thing: &DeviceId, id: &str) -> [u8; 16] {
+        let digest = sha256(&[b"vitro-ask\0", thing.as_str().as_bytes(), b"\0", id.as_bytes()]);
+        let mut command = [0xff; 16];
+        command[4..].copy_from_slice(&digest.0[..12]);
+        command
+    }
+}
+
+/// The name of an ask: up to 64 letters, digits, `-` and `_`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct AskId(String);
+
+impl AskId {
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for AskId {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let fits = (1..=64).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
+        if fits { Ok(Self(text)) } else { Err("an ask's id has 1 to 64 letters, digits, - or _".to_owned()) }
+    }
+}
+
+impl From<AskId> for String {
+    fn from(id: AskId) -> Self {
+        id.0
+    }
 }
 
 /// Make AWS IoT Core and the ledger agree with the registry about a device's status. It says no more: the registry's entry is what holds,
@@ -109,6 +200,12 @@ pub trait Outbox: Send + Sync {
     /// # Errors
     /// [`CloudError`].
     async fn status(&self, task: &StatusTask) -> Result<(), CloudError>;
+
+    /// To asks, after a delay of so many seconds, at most [`MAX_DELAY_SECONDS`].
+    ///
+    /// # Errors
+    /// [`CloudError`].
+    async fn ask(&self, task: &AskTask, delay_seconds: u32) -> Result<(), CloudError>;
 }
 
 /// The URLs of the queues that a function sends to; it has only those that it needs.
@@ -122,6 +219,8 @@ pub struct QueueUrls {
     pub publish: Option<String>,
     /// `VITRO_STATUS_QUEUE_URL`.
     pub status: Option<String>,
+    /// `VITRO_ASKS_QUEUE_URL`.
+    pub asks: Option<String>,
 }
 
 /// Messages over SQS.
@@ -178,6 +277,10 @@ impl Outbox for SqsOutbox {
     async fn status(&self, task: &StatusTask) -> Result<(), CloudError> {
         self.send("VITRO_STATUS_QUEUE_URL", self.urls.status.as_ref(), task, 0).await
     }
+
+    async fn ask(&self, task: &AskTask, delay_seconds: u32) -> Result<(), CloudError> {
+        self.send("VITRO_ASKS_QUEUE_URL", self.urls.asks.as_ref(), task, delay_seconds).await
+    }
 }
 
 #[cfg(test)]
@@ -206,5 +309,34 @@ mod tests {
         assert_eq!(serde_json::from_str::<ReconcileTask>(text).unwrap(), task);
         let task = StatusTask { thing: "dev-1".parse().unwrap() };
         assert_eq!(serde_json::to_string(&task).unwrap(), r#"{"thing":"dev-1"}"#);
+        let thing: DeviceId = "dev-1".parse().unwrap();
+        for (task, text) in [
+            (PublishTask::Day(PublishDay { thing: thing.clone(), day }), r#"{"thing":"dev-1","day":"2026-01-02"}"#),
+            (PublishTask::Block(PublishBlock { thing, block: BlockNumber(7) }), r#"{"thing":"dev-1","block":7}"#),
+        ] {
+            assert_eq!(serde_json::to_string(&task).unwrap(), text);
+            assert_eq!(serde_json::from_str::<PublishTask>(text).unwrap(), task);
+        }
+        assert!(serde_json::from_str::<PublishTask>(r#"{"thing":"dev-1","day":"2026-01-02","block":7}"#).is_err());
+    }
+
+    #[test]
+    fn an_ask_is_read_strictly() {
+        let ask: AskTask = serde_json::from_str(r#"{"thing":"dev-1","id":"a-1_B","by":"dv","within":60}"#).unwrap();
+        assert_eq!((ask.id.unwrap().as_str(), ask.within, ask.asked), ("a-1_B", Some(60), None));
+        let bare: AskTask = serde_json::from_str(r#"{"thing":"dev-1"}"#).unwrap();
+        assert_eq!(serde_json::to_string(&bare).unwrap(), r#"{"thing":"dev-1"}"#);
+        let long = format!(r#"{{"thing":"dev-1","id":"{}"}}"#, "x".repeat(65));
+        for bad in [
+            r#"{"thing":"a/b"}"#,
+            r#"{"thing":"dev-1","id":""}"#,
+            r#"{"thing":"dev-1","id":"a b"}"#,
+            &long,
+            r#"{"thing":"dev-1","day":"2026-01-02"}"#,
+            "{}",
+            "",
+        ] {
+            assert!(serde_json::from_str::<AskTask>(bad).is_err(), "{bad}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{ca, command_key, data_key, days, device, ledger, manifest, quarantine, readings, trust};
+use crate::commands::{ca, command_key, data_key, days, device, ledger, manifest, proof, quarantine, readings, trust};
 
 /// Vitro's operator: authorities, devices, keys; what was stored, refused and agreed on.
 #[derive(Debug, Parser)]
@@ -66,6 +66,9 @@ pub enum Command {
     /// What was refused or parked
     #[command(subcommand)]
     Quarantine(quarantine::QuarantineCommand),
+    /// Evidence that a single reading is part of what is on the ledger
+    #[command(subcommand)]
+    Proof(proof::ProofCommand),
     /// The ledger, as the party that a connection profile names
     Ledger(ledger::LedgerArgs),
 }
@@ -122,6 +125,9 @@ mod tests {
             ("vitro ledger approve-devices dev-1 --shard west", ArgumentConflict),
             ("vitro ledger approve-devices --shard west --file list.csv", ArgumentConflict),
             ("vitro ledger approve-devices --file list.csv --yes", ArgumentConflict),
+            ("vitro proof reading dev-1 17", MissingRequiredArgument),
+            ("vitro proof reading dev-1 17 --block 3 --day 2026-01-02", ArgumentConflict),
+            ("vitro device publish dev-1 --wait 3601", ValueValidation),
             ("vitro ledger register-device", MissingRequiredArgument),
             ("vitro ledger statement abc", ValueValidation),
             ("vitro ledger close a/b --from 2026-01-01 --to 2026-01-02", ValueValidation),

@@ -7,6 +7,7 @@ pub mod days;
 pub mod device;
 pub mod ledger;
 pub mod manifest;
+pub mod proof;
 pub mod quarantine;
 pub mod readings;
 pub mod trust;
@@ -36,6 +37,7 @@ pub async fn run(cli: Cli, out: &mut dyn Write) -> Result<(), CliError> {
         Command::Day(args) => days::show(&args, &Session::open(&global).await?, out).await,
         Command::Republish(args) => days::republish(&args, &Session::open(&global).await?, out).await,
         Command::Quarantine(command) => quarantine::run(&command, &Session::open(&global).await?, out).await,
+        Command::Proof(command) => proof::run(command, &Session::open(&global).await?, out).await,
         Command::Ledger(args) => ledger::run(args, &global, out).await,
         Command::CommandKey(command) => command_key::run(&command, &global, out).await,
         Command::DataKey(command) => data_key::run(&command, &Session::open(&global).await?, out).await,

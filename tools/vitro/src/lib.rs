@@ -14,6 +14,7 @@ pub mod instant;
 pub mod managed_blockchain;
 pub mod network;
 pub mod output;
+pub mod party;
 pub mod pem_source;
 pub mod pki;
 pub mod session;

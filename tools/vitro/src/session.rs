@@ -9,7 +9,7 @@ use vitro_cloud::devices::{Device, Devices};
 use vitro_cloud::identities::Identities;
 use vitro_cloud::manifest::Manifest;
 use vitro_cloud::parked::ParkedTable;
-use vitro_cloud::queue::{QueueUrls, SqsOutbox};
+use vitro_cloud::queue::{AskTask, QueueUrls, SqsOutbox};
 use vitro_cloud::readings::Readings;
 use vitro_cloud::trust::TrustTable;
 use vitro_proof::{Customer, DeviceId};
@@ -112,6 +112,18 @@ impl Session {
     pub async fn status_queue(&self) -> Result<SqsOutbox, CliError> {
         let urls = QueueUrls { status: Some(self.queue_url("status").await?), ..QueueUrls::default() };
         Ok(SqsOutbox::new(self.sqs(), urls))
+    }
+
+    /// The queue of asks for interim blocks, by its URL if somebody told that.
+    ///
+    /// # Errors
+    /// [`CliError::Aws`].
+    pub async fn asks_queue(&self, url: Option<&str>) -> Result<SqsOutbox, CliError> {
+        let url = match url {
+            Some(url) => url.to_owned(),
+            None => self.queue_url(AskTask::QUEUE).await?,
+        };
+        Ok(SqsOutbox::new(self.sqs(), QueueUrls { asks: Some(url), ..QueueUrls::default() }))
     }
 
     /// A client of SQS.

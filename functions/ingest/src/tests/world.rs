@@ -100,6 +100,7 @@ pub(super) fn sent(name: &str, number: u64) -> Sent {
 pub(super) fn batch(messages: &[Sent]) -> SqsEvent {
     let records = messages.iter().enumerate();
     let records = records.map(|(i, message)| SqsRecord {
+        source: String::new(),
         message_id: i.to_string(),
         body: message.body(),
         attributes: SqsAttributes::default(),

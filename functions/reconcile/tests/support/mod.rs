@@ -189,13 +189,48 @@ impl Site {
             summaries_digest: summary::digest(&salt, &summaries),
         };
         twist(&mut block);
-        let number = BlockNumber(self.blocks.len() as u64);
-        let message = BlockMessage::seal(number, &block, salt, summaries, &signer()).unwrap();
-        let hash = Envelope::parse(&message.envelope).unwrap().hash();
+        let (message, hash) = self.seal(&block, salt, summaries);
         self.daily = Some(Link { hash, end: first + count, openings: closings(&own.summaries) });
+        message
+    }
+
+    /// Seals the open day, of which so many envelopes are there, after so many hours of it.
+    pub fn seal_interim(&mut self, index: u8, count: u64, hours: i64) -> BlockMessage {
+        let whole = DayBounds::of(&zone(), day(index)).unwrap();
+        let bounds = DayBounds { to: whole.from + hours * 3600, ..whole };
+        let first = self.daily.as_ref().map_or(0, |link| link.end);
+        let openings = self.daily.as_ref().map(|link| link.openings.clone()).unwrap_or_default();
+        let (thing, day) = (thing(), day(index));
+        let frame = DayFrame { thing: &thing, day, bounds, first, count, table: &self.table, openings: &openings };
+        let stored = self.envelopes.range(first..first + count);
+        let stored = stored.map(|(number, envelope)| Stored { number: SequenceNumber(*number), envelope });
+        let own = CloudDay::compute(&frame, stored, &data_keys()).unwrap();
+        let (salt, summaries) = ([8; 16], summary::encode(&own.summaries));
+        let block = Block {
+            thing: thing.clone(),
+            previous: self.previous,
+            span: Span::Interim,
+            day,
+            zone: zone(),
+            bounds,
+            first,
+            count,
+            root: own.root,
+            bytes: own.bytes,
+            units: own.units,
+            table_version: 1,
+            summaries_digest: summary::digest(&salt, &summaries),
+        };
+        self.seal(&block, salt, summaries).0
+    }
+
+    fn seal(&mut self, block: &Block, salt: [u8; 16], summaries: Vec<u8>) -> (BlockMessage, Hash) {
+        let number = BlockNumber(self.blocks.len() as u64);
+        let message = BlockMessage::seal(number, block, salt, summaries, &signer()).unwrap();
+        let hash = Envelope::parse(&message.envelope).unwrap().hash();
         self.previous = hash;
         self.blocks.push(message.clone());
-        message
+        (message, hash)
     }
 }
 
@@ -290,6 +325,7 @@ impl Cloud {
         let reconcile = Ports {
             devices: Box::new(devices.clone()),
             status: Box::new(devices.clone()),
+            seals: Box::new(devices.clone()),
             readings: Box::new(readings.clone()),
             days: Box::new(days.clone()),
             chains: Box::new(chains.clone()),
@@ -301,7 +337,7 @@ impl Cloud {
             clock: Box::new(clock.clone()),
             metrics: Mutex::new(Metrics::new("vitro-acme-test")),
             stack: "vitro-acme-test".into(),
-            settings: Settings { settle_seconds: 120, backfill_attempts: ATTEMPTS },
+            settings: Settings { settle_seconds: 120, backfill_attempts: ATTEMPTS, seal_seconds: 20 },
         };
         let summarize = vitro_summarize::ports::Ports {
             devices: Box::new(devices.clone()),

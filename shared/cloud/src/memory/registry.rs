@@ -7,10 +7,13 @@ use async_trait::async_trait;
 use vitro_proof::{DeviceId, SequenceNumber, UnixMillis};
 
 use super::{Fuse, lock};
-use crate::devices::{Cause, Device, Exchanged, StatusChange, StatusStore, Suspension};
+use crate::devices::{Ask, Cause, Device, Exchanged, SealStore, StatusChange, StatusStore, Suspension, Turn};
 use crate::error::CloudError;
 use crate::parked::{Park, Parked};
 use crate::sources::DeviceSource;
+
+/// When a device was last told to seal, and for which ask that is not done yet.
+type Sealed = (UnixMillis, Option<String>);
 
 /// Registered devices.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +21,7 @@ pub struct MemoryDevices {
     fuse: Fuse,
     devices: Arc<Mutex<BTreeMap<DeviceId, Device>>>,
     judged: Arc<Mutex<BTreeMap<DeviceId, UnixMillis>>>,
+    seals: Arc<Mutex<BTreeMap<DeviceId, Sealed>>>,
 }
 
 impl MemoryDevices {
@@ -25,7 +29,7 @@ impl MemoryDevices {
     #[must_use]
     pub fn new(fuse: Fuse, devices: impl IntoIterator<Item = Device>) -> Self {
         let devices = devices.into_iter().map(|device| (device.id.clone(), device)).collect();
-        Self { fuse, devices: Arc::new(Mutex::new(devices)), judged: Arc::default() }
+        Self { fuse, devices: Arc::new(Mutex::new(devices)), judged: Arc::default(), seals: Arc::default() }
     }
 
     /// Registers a device, or replaces its entry.
@@ -94,6 +98,32 @@ impl StatusStore for MemoryDevices {
         self.fuse.around(|| {
             if let Some(device) = lock(&self.devices).get_mut(id) {
                 device.status_applied = device.status_applied.max(revision);
+            }
+        })
+    }
+}
+
+#[async_trait]
+impl SealStore for MemoryDevices {
+    async fn take_turn(&self, thing: &DeviceId, ask: &Ask<'_>) -> Result<Turn, CloudError> {
+        self.fuse.around(|| {
+            if !lock(&self.devices).contains_key(thing) {
+                return Err(CloudError::NotFound(format!("the device {thing}")));
+            }
+            let mut seals = lock(&self.seals);
+            let known = seals.get(thing);
+            let turn = ask.turn(known.map(|known| known.0), known.and_then(|known| known.1.as_deref()));
+            if turn == Turn::Now {
+                seals.insert(thing.clone(), (ask.now.max(ask.asked), Some(ask.id.to_owned())));
+            }
+            Ok(turn)
+        })?
+    }
+
+    async fn end_turn(&self, thing: &DeviceId, id: &str) -> Result<(), CloudError> {
+        self.fuse.around(|| {
+            if let Some(known) = lock(&self.seals).get_mut(thing).filter(|known| known.1.as_deref() == Some(id)) {
+                known.1 = None;
             }
         })
     }

@@ -14,7 +14,7 @@ use aws_sdk_dynamodb::config::{BehaviorVersion, Config, Credentials, Region};
 use serde_json::{Value, json};
 use vitro_cloud::CloudError;
 use vitro_cloud::days::{DayStore, DynamoDays};
-use vitro_cloud::devices::{Cause, Devices, Mark, Status, StatusStore};
+use vitro_cloud::devices::{Ask, Cause, Devices, Mark, SealStore, Status, StatusStore, Turn};
 use vitro_cloud::parked::{Decision, Parked, ParkedState, ParkedTable};
 use vitro_cloud::readings::{Reading, ReadingKey, Readings};
 use vitro_proof::crypto::SoftwareSigner;
@@ -278,6 +278,36 @@ async fn a_status_that_others_keep_changing_comes_again() {
     let server = Server::start(answers);
     let error = Devices::new(client(&server), "t").suspend(&thing(), UnixMillis(1), None, Cause::Operator).await;
     assert!(error.is_err_and(|error| error.retryable()));
+}
+
+#[tokio::test]
+async fn an_ask_takes_its_turn_on_a_condition() {
+    let last = |at: i64, ask: &str| json!({ "seal_asked": { "N": at.to_string() }, "seal_ask": { "S": ask } });
+    let server = Server::start(vec![
+        done(json!({})),
+        refused(last(100, "other")),
+        refused(json!({ "seal_asked": { "N": "90" } })),
+        refused(json!({})),
+        done(json!({})),
+        refused(last(100, "other")),
+    ]);
+    let devices = Devices::new(client(&server), "t");
+    let ask = Ask { id: "a", asked: UnixMillis(100), now: UnixMillis(101), interval: 20 };
+    let thing = thing();
+    assert_eq!(devices.take_turn(&thing, &ask).await.unwrap(), Turn::Now);
+    assert_eq!(devices.take_turn(&thing, &ask).await.unwrap(), Turn::Covered);
+    assert_eq!(devices.take_turn(&thing, &ask).await.unwrap(), Turn::After(UnixMillis(110)));
+    let unknown = devices.take_turn(&thing, &ask).await;
+    assert!(matches!(unknown, Err(CloudError::NotFound(_))), "{unknown:?}");
+    // Whoever sent it says so; if another ask has the turn by now, nothing is to be said.
+    devices.end_turn(&thing, "a").await.unwrap();
+    devices.end_turn(&thing, "a").await.unwrap();
+    let requests = server.requests();
+    let values = &requests[0]["ExpressionAttributeValues"];
+    assert_eq!((&values[":decided"], &values[":free"]), (&json!({ "N": "101" }), &json!({ "N": "81" })));
+    let condition = requests[0]["ConditionExpression"].as_str().unwrap();
+    assert!(condition.contains("seal_asked <= :free") && condition.contains("attribute_exists(device)"));
+    assert_eq!(requests[4]["ConditionExpression"], "seal_ask = :id");
 }
 
 #[tokio::test]

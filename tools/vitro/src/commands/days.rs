@@ -9,7 +9,7 @@ use vitro_cloud::clock::{Clock, SystemClock};
 use vitro_cloud::days::{DayRow, DayState, DayStore, ObjectRef};
 use vitro_cloud::devices::Registered;
 use vitro_cloud::parked::{Decision, Entry};
-use vitro_cloud::queue::{Outbox, PublishTask};
+use vitro_cloud::queue::{Outbox, PublishDay, PublishTask};
 use vitro_cloud::summaries::SummaryDocument;
 use vitro_proof::account::Range;
 use vitro_proof::summary::Figures;
@@ -102,7 +102,8 @@ pub async fn publish_again(session: &Session, row: &DayRow) -> Result<(), CliErr
         })
         .await?;
     }
-    session.publish_queue().await?.publish(&PublishTask { thing: row.thing.clone(), day: row.day }).await?;
+    let task = PublishTask::Day(PublishDay { thing: row.thing.clone(), day: row.day });
+    session.publish_queue().await?.publish(&task).await?;
     Ok(())
 }
 
@@ -295,7 +296,8 @@ fn print(shown: &ShownSides<'_>, out: &mut dyn Write) -> Result<(), CliError> {
     output::table(out, &["SIDE", "SENSOR", "UNIT", "VALUES", "MISSING", "FLAGGED", "FIGURES"], &rows)
 }
 
-fn figures(summary: &Summary) -> String {
+/// A summary's figures in a line.
+pub(super) fn figures(summary: &Summary) -> String {
     match &summary.figures {
         None => "-".into(),
         Some(Figures::Gauge { min, max, sum }) => format!("min {min}, max {max}, sum {sum}"),

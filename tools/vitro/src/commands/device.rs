@@ -5,6 +5,7 @@ mod command;
 mod confidential;
 mod folder;
 mod heal;
+mod publish;
 mod renew;
 mod renewal;
 mod sensors;
@@ -63,6 +64,8 @@ pub enum DeviceCommand {
     Command(command::CommandArgs),
     /// Show what a device answered to a command
     Reply(command::ReplyArgs),
+    /// Have a device's day as it is now put on the ledger, and show it (the operator, or a party that may ask)
+    Publish(publish::PublishArgs),
     /// Write the current data-proxy key into the folders of confidential devices, as after a rotation
     Keys(KeysArgs),
     /// Agree in the registry that a device's telemetry comes encrypted, or that it need not
@@ -261,6 +264,7 @@ pub async fn run(command: DeviceCommand, global: &Global, now: i64, out: &mut dy
             status::exchange(&args, &Session::open(global).await?, SystemClock.now(), out).await
         }
         DeviceCommand::Command(args) => command::send(&args, &Session::open(global).await?, now, out).await,
+        DeviceCommand::Publish(args) => publish::run(&args, &Session::open(global).await?, &SystemClock, out).await,
         DeviceCommand::Reply(args) => command::show_reply(&args, &Session::open(global).await?, out).await,
         DeviceCommand::Keys(args) => confidential::keys(&args, &Session::open(global).await?, out).await,
         DeviceCommand::Confidential(args) => confidential::agree(&args, &Session::open(global).await?, out).await,

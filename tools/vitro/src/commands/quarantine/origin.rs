@@ -1,7 +1,7 @@
 //! Where a parked entry came from, and so what looking at it again means.
 
 use vitro_cloud::parked::Parked;
-use vitro_proof::{DeviceId, LocalDay};
+use vitro_proof::{BlockNumber, DeviceId, LocalDay};
 
 /// Where it came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,6 +10,8 @@ pub(super) enum Origin {
     Event(String, String),
     /// A day that the ledger refused.
     Ledger(DeviceId, LocalDay),
+    /// An interim block that the ledger refused.
+    Interim(DeviceId, BlockNumber),
     /// A device's status that could not be applied.
     Status(DeviceId),
     /// Nothing that waits: it says what a device did, or how a day ended. Why it cannot be looked at again.
@@ -24,11 +26,22 @@ pub(super) fn of(row: &Parked) -> Origin {
     if let Some((bucket, key)) = row.object.as_ref().filter(|(_, key)| key.starts_with("quarantine/")) {
         return Origin::Event(bucket.clone(), key.clone());
     }
+    if row.id.starts_with("ask-") {
+        return Origin::Evidence("nobody waits for the answer any more, and whoever wants one asks again");
+    }
     let Some(thing) = &row.device else {
         return Origin::Evidence("its event was not kept");
     };
     if row.reason.starts_with("status_") {
         return Origin::Status(thing.clone());
+    }
+    // The id of a refused interim block: `block-<number>-<thing>`.
+    let interim = row.id.strip_prefix("block-").and_then(|rest| rest.split_once('-'));
+    if let Some((number, _)) = interim.filter(|(_, name)| *name == thing.as_str()) {
+        return match number.parse() {
+            Ok(number) => Origin::Interim(thing.clone(), BlockNumber(number)),
+            Err(_) => Origin::Evidence("its id names no block"),
+        };
     }
     // The id of a refused day: `<day>-<thing>-<hash>`.
     let day = row.id.get(..10).and_then(|day| day.parse::<LocalDay>().ok());
@@ -71,10 +84,15 @@ mod tests {
             of(&row("unknown_device", day, archived)),
             Origin::Ledger(thing.clone(), "2026-11-22".parse().unwrap())
         );
+        assert_eq!(
+            of(&row("unknown_device", "block-0000000007-dev-1", archived)),
+            Origin::Interim(thing.clone(), BlockNumber(7))
+        );
         assert_eq!(of(&row("status_certificate_missing", "dev-1-3", None)), Origin::Status(thing));
         for (reason, id, object) in [
             ("equivocation", event, None),
             ("equivocation", event, quarantined),
+            ("unknown_device", "ask-2026-11-22-dev-1", None),
             ("mismatched", "001700000000000-0123456789abcdef", None),
             ("unknown_device", "2026-11-22-dev-10-0123456789abcdef", archived),
         ] {
