@@ -26,6 +26,9 @@ pub enum DevledgerError {
         /// What is wrong.
         detail: String,
     },
+    /// The chain on disk is of an earlier edition of this program. Terminal.
+    #[error("{0} was written by an earlier edition: remove the data directory")]
+    Edition(PathBuf),
     /// A key or certificate cannot be made or read. Terminal.
     #[error("certificates: {0}")]
     Certificates(String),

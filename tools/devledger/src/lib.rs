@@ -25,6 +25,7 @@ mod orderer;
 mod organizations;
 mod profiles;
 mod qscc;
+mod record;
 mod server;
 mod service;
 mod state;

@@ -1,36 +1,36 @@
 //! The chain on disk: one file, to which whole blocks are appended and synced before anybody hears of them.
 //!
-//! A record is the length of the block (4 bytes, big-endian), SHA-256 over the block, and the block. A kill in the middle of a write leaves a
-//! record that is shorter than it says: it is cut off at the next start, and nobody was told of it. Any other damage is an error.
+//! A kill or a power cut in the middle of a write leaves a record that is not whole, and nobody was told of its block: it is cut off at the next
+//! start, and kept beside the chain. At most one can be: any other damage is an error, and the file stays as it is. See [`crate::record`].
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use prost::Message;
-use sha2::{Digest, Sha256};
 use vitro_ledger::block::{data_hash, header_hash};
 use vitro_ledger::proto::common::Block;
 
 use crate::error::DevledgerError;
-
-const HEAD_BYTES: usize = 4 + 32;
+use crate::record::{HEAD_BYTES, Head, MAX_BLOCK_BYTES, is_of_the_edition_before, is_torn};
 
 /// The file and where each block begins in it.
 pub(crate) struct Store {
+    folder: PathBuf,
     path: PathBuf,
     file: File,
     /// Offset and length of each block's bytes.
-    places: Vec<(u64, u32)>,
+    places: Vec<(u64, usize)>,
     end: u64,
 }
 
 impl Store {
-    /// Opens the chain of a data directory, hands every block in order to `each`, and cuts off a torn tail.
+    /// Opens the chain of a data directory, hands every block in order to `each`, and cuts off a write that was never finished.
     ///
     /// # Errors
-    /// [`DevledgerError::File`]; [`DevledgerError::Damaged`] if a block is not what its record or the chain says.
+    /// [`DevledgerError::File`]; [`DevledgerError::Damaged`] if a block is not what its record or the chain says;
+    /// [`DevledgerError::Edition`].
     pub(crate) fn open(
         folder: &Path,
         mut each: impl FnMut(&Block) -> Result<(), DevledgerError>,
@@ -39,16 +39,15 @@ impl Store {
         let file = OpenOptions::new().read(true).append(true).create(true).open(&path);
         let file = file.map_err(DevledgerError::file(&path))?;
         // The file's name must survive a power cut as its contents do.
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(DevledgerError::file(folder))?;
+        sync(folder)?;
         let size = file.metadata().map_err(DevledgerError::file(&path))?.len();
-        let mut store = Self { path, file, places: Vec::new(), end: 0 };
-        let mut reader = BufReader::new(store.file.try_clone().map_err(store.fault())?);
-        reader.seek(SeekFrom::Start(0)).map_err(store.fault())?;
+        let mut store = Self { folder: folder.to_owned(), path, file, places: Vec::new(), end: 0 };
         let mut previous: Option<[u8; 32]> = None;
-        while let Some(bytes) = read_record(&mut reader).map_err(|error| match error {
-            ReadError::Io(error) => store.fault()(error),
-            ReadError::BadHash => store.damaged("the block's checksum does not match"),
-        })? {
+        while store.end < size {
+            let Some(bytes) = store.next(size)? else {
+                store.cut_off(size)?;
+                break;
+            };
             let block = Block::decode(&bytes[..]).map_err(|error| store.damaged(error))?;
             let header = block.header.clone().unwrap_or_default();
             let data = block.data.as_ref().map(|data| &data.data[..]).unwrap_or_default();
@@ -62,12 +61,57 @@ impl Store {
             each(&block)?;
             store.note(bytes.len());
         }
-        if store.end < size {
-            tracing::warn!(bytes = size - store.end, "a torn write was cut off the chain's file");
-            store.file.set_len(store.end).map_err(store.fault())?;
-            store.file.sync_all().map_err(store.fault())?;
-        }
         Ok(store)
+    }
+
+    /// The next record's block; `None` if what is left is a write that was never finished.
+    fn next(&self, size: u64) -> Result<Option<Vec<u8>>, DevledgerError> {
+        // More than a record and the one behind it is never looked at at once; a length is believed only within the file.
+        let left = usize::try_from(size - self.end).unwrap_or(usize::MAX);
+        let head = Head::read(&self.bytes(self.end, left.min(HEAD_BYTES))?);
+        if let Some(head) = head.filter(|head| head.length <= left - HEAD_BYTES) {
+            let block = self.bytes(self.end + HEAD_BYTES as u64, head.length)?;
+            if head.is_of(&block) {
+                return Ok(Some(block));
+            }
+        }
+        let tail = self.bytes(self.end, left.min(HEAD_BYTES + MAX_BLOCK_BYTES + 1))?;
+        if is_torn(&tail, self.end) {
+            return Ok(None);
+        }
+        if self.end == 0 && is_of_the_edition_before(&tail) {
+            return Err(DevledgerError::Edition(self.path.clone()));
+        }
+        let what = if head.is_some() { "the block's checksum does not match" } else { "this is no record's head" };
+        Err(self.damaged(what))
+    }
+
+    /// Cuts off what is behind the last whole record, and keeps it under another name.
+    fn cut_off(&self, size: u64) -> Result<(), DevledgerError> {
+        // Cannot truncate: a torn record was read into memory before.
+        let torn = self.bytes(self.end, (size - self.end) as usize)?;
+        let mut number = 0;
+        let (kept, mut file) = loop {
+            number += 1;
+            let kept = self.folder.join(format!("chain.torn-{number}"));
+            match OpenOptions::new().write(true).create_new(true).open(&kept) {
+                Ok(file) => break (kept, file),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(DevledgerError::file(kept)(error)),
+            }
+        };
+        file.write_all(&torn).and_then(|()| file.sync_all()).map_err(DevledgerError::file(&kept))?;
+        sync(&self.folder)?;
+        let (offset, bytes) = (self.end, torn.len());
+        let kept = kept.display();
+        tracing::warn!(offset, bytes, %kept, "a write that was never finished was cut off the chain's file");
+        self.file.set_len(self.end).and_then(|()| self.file.sync_all()).map_err(self.fault())
+    }
+
+    fn bytes(&self, offset: u64, length: usize) -> Result<Vec<u8>, DevledgerError> {
+        let mut bytes = vec![0; length];
+        self.file.read_exact_at(&mut bytes, offset).map_err(self.fault())?;
+        Ok(bytes)
     }
 
     /// Appends a block. When this returns, the block survives a kill and a power cut.
@@ -76,10 +120,9 @@ impl Store {
     /// [`DevledgerError::File`]. The file's end is then unknown, so nothing may be appended any more; a new start repairs it.
     pub(crate) fn append(&mut self, block: &Block) -> Result<(), DevledgerError> {
         let bytes = block.encode_to_vec();
+        let head = Head::of(&bytes).ok_or_else(|| self.damaged("a block of more than 100 MiB"))?;
         let mut record = Vec::with_capacity(HEAD_BYTES + bytes.len());
-        let length = u32::try_from(bytes.len()).map_err(|error| self.damaged(error))?;
-        record.extend_from_slice(&length.to_be_bytes());
-        record.extend_from_slice(&Sha256::digest(&bytes));
+        record.extend_from_slice(&head.encode());
         record.extend_from_slice(&bytes);
         self.file.write_all(&record).map_err(self.fault())?;
         self.file.sync_data().map_err(self.fault())?;
@@ -94,8 +137,7 @@ impl Store {
     pub(crate) fn read(&self, number: u64) -> Result<Option<Block>, DevledgerError> {
         let place = usize::try_from(number).ok().and_then(|number| self.places.get(number));
         let Some((offset, length)) = place else { return Ok(None) };
-        let mut bytes = vec![0; *length as usize];
-        self.file.read_exact_at(&mut bytes, *offset).map_err(self.fault())?;
+        let bytes = self.bytes(*offset, *length)?;
         Block::decode(&bytes[..]).map(Some).map_err(|error| self.damaged(error))
     }
 
@@ -106,8 +148,7 @@ impl Store {
     }
 
     fn note(&mut self, length: usize) {
-        // Cannot truncate: records are written and read with a length of 32 bits.
-        self.places.push((self.end + HEAD_BYTES as u64, length as u32));
+        self.places.push((self.end + HEAD_BYTES as u64, length));
         self.end += (HEAD_BYTES + length) as u64;
     }
 
@@ -120,32 +161,8 @@ impl Store {
     }
 }
 
-enum ReadError {
-    Io(std::io::Error),
-    BadHash,
-}
-
-/// A record's block; `None` at the end of the file and for a record that the file does not hold whole.
-fn read_record(reader: &mut impl Read) -> Result<Option<Vec<u8>>, ReadError> {
-    let mut head = [0; HEAD_BYTES];
-    let mut whole = |buffer: &mut [u8]| match reader.read_exact(buffer) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(false),
-        Err(error) => Err(ReadError::Io(error)),
-    };
-    if !whole(&mut head)? {
-        return Ok(None);
-    }
-    let (length, hash) = head.split_at(4);
-    let length = length.iter().fold(0_usize, |sum, byte| sum << 8 | usize::from(*byte));
-    let mut bytes = vec![0; length];
-    if !whole(&mut bytes)? {
-        return Ok(None);
-    }
-    if Sha256::digest(&bytes)[..] != *hash {
-        return Err(ReadError::BadHash);
-    }
-    Ok(Some(bytes))
+fn sync(folder: &Path) -> Result<(), DevledgerError> {
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(DevledgerError::file(folder))
 }
 
 #[cfg(test)]
@@ -178,27 +195,93 @@ mod tests {
         Ok(numbers)
     }
 
-    #[test]
-    fn every_torn_tail_is_cut_off() {
+    /// A chain of three blocks: its folder, its file, the file's bytes and the end of each block.
+    fn three() -> (tempfile::TempDir, PathBuf, Vec<u8>, Vec<usize>) {
         let folder = tempfile::tempdir().unwrap();
-        let ends = chain(folder.path(), 3);
+        let ends = chain(folder.path(), 3).into_iter().map(|end| end as usize).collect();
         let path = folder.path().join("chain.blocks");
         let whole = std::fs::read(&path).unwrap();
-        for length in (ends[1]..ends[2]).rev() {
-            std::fs::write(&path, &whole[..length as usize]).unwrap();
+        (folder, path, whole, ends)
+    }
+
+    #[test]
+    fn every_write_that_a_kill_cut_short_is_cut_off_and_kept() {
+        let (folder, path, whole, ends) = three();
+        for (number, length) in (ends[1] + 1..ends[2]).enumerate() {
+            std::fs::write(&path, &whole[..length]).unwrap();
             assert_eq!(numbers(folder.path()).unwrap(), [0, 1], "{length}");
-            assert_eq!(std::fs::metadata(&path).unwrap().len(), ends[1]);
+            assert_eq!(std::fs::read(&path).unwrap(), whole[..ends[1]]);
+            let kept = std::fs::read(folder.path().join(format!("chain.torn-{}", number + 1))).unwrap();
+            assert_eq!(kept, whole[ends[1]..length]);
+            // The chain goes on behind it.
+            assert_eq!(numbers(folder.path()).unwrap(), [0, 1]);
         }
     }
 
     #[test]
-    fn a_changed_byte_is_damage_and_not_a_torn_tail() {
+    fn zeros_that_a_power_cut_left_are_cut_off() {
+        let (folder, path, whole, ends) = three();
+        for start in ends[1]..ends[2] - ENOUGH {
+            let mut lost = whole.clone();
+            lost[start..].fill(0);
+            std::fs::write(&path, &lost).unwrap();
+            assert_eq!(numbers(folder.path()).unwrap(), [0, 1], "{start}");
+            assert_eq!(std::fs::read(&path).unwrap(), whole[..ends[1]]);
+        }
+        // More zeros than the record had bytes, and a sector in its middle.
+        std::fs::write(&path, [&whole[..ends[1]], &[0; 5000]].concat()).unwrap();
+        assert_eq!(numbers(folder.path()).unwrap(), [0, 1]);
         let folder = tempfile::tempdir().unwrap();
-        chain(folder.path(), 2);
+        let mut store = Store::open(folder.path(), |_| Ok(())).unwrap();
+        let data = vec![vec![7; 4000]];
+        let header = BlockHeader { number: 0, previous_hash: Vec::new(), data_hash: data_hash(&data).to_vec() };
+        store.append(&Block { header: Some(header), data: Some(BlockData { data }), metadata: None }).unwrap();
         let path = folder.path().join("chain.blocks");
-        let mut whole = std::fs::read(&path).unwrap();
-        whole[HEAD_BYTES + 2] ^= 1;
-        std::fs::write(&path, &whole).unwrap();
-        assert!(matches!(numbers(folder.path()), Err(DevledgerError::Damaged { offset: 0, .. })));
+        let mut lost = std::fs::read(&path).unwrap();
+        lost[1024..1536].fill(0);
+        std::fs::write(&path, &lost).unwrap();
+        assert_eq!(numbers(folder.path()).unwrap(), [0_u64; 0]);
+    }
+
+    /// As many zeros at the end as are no chance.
+    const ENOUGH: usize = 16;
+
+    #[test]
+    fn a_flipped_bit_anywhere_is_damage_and_nothing_is_cut_off() {
+        let (folder, path, whole, ends) = three();
+        for bit in 0..whole.len() * 8 {
+            let mut damaged = whole.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(&path, &damaged).unwrap();
+            let error = numbers(folder.path()).unwrap_err();
+            let start = [0, ends[0], ends[1]].into_iter().rfind(|start| *start <= bit / 8).unwrap() as u64;
+            assert!(matches!(error, DevledgerError::Damaged { offset, .. } if offset == start), "bit {bit}: {error}");
+            assert_eq!(std::fs::read(&path).unwrap(), damaged);
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn zeros_before_a_whole_record_are_damage() {
+        let (folder, path, whole, ends) = three();
+        for (from, to) in [(0, ends[0]), (ends[0], ends[1]), (ends[0], ends[0] + HEAD_BYTES), (0, ends[1])] {
+            let mut damaged = whole.clone();
+            damaged[from..to].fill(0);
+            std::fs::write(&path, &damaged).unwrap();
+            let error = numbers(folder.path()).unwrap_err();
+            assert!(matches!(error, DevledgerError::Damaged { offset, .. } if offset == from as u64), "{error}");
+            assert_eq!(std::fs::read(&path).unwrap(), damaged);
+        }
+    }
+
+    #[test]
+    fn a_chain_of_the_edition_before_is_named_as_such() {
+        use sha2::{Digest, Sha256};
+        let folder = tempfile::tempdir().unwrap();
+        let block = vec![0x0a; 300];
+        let old = [&300_u32.to_be_bytes()[..], &Sha256::digest(&block), &block].concat();
+        std::fs::write(folder.path().join("chain.blocks"), &old).unwrap();
+        let error = numbers(folder.path()).unwrap_err();
+        assert!(matches!(error, DevledgerError::Edition(_)) && !error.retryable(), "{error}");
     }
 }

@@ -42,6 +42,7 @@ async fn a_torn_last_block_is_cut_off_and_the_chain_goes_on() {
             file.set_len(file.metadata().unwrap().len() - 10).unwrap();
         })
         .await;
+    assert!(network.options.data_dir.join("chain.torn-1").exists(), "what was cut off is kept");
     let ledger = network.client();
     assert_eq!(ledger.chain_info().await.unwrap().height, 2);
     assert_eq!(ledger.outcome(&lost.tx_id).await.unwrap(), None);
@@ -49,6 +50,22 @@ async fn a_torn_last_block_is_cut_off_and_the_chain_goes_on() {
     assert_eq!(ledger.submit("add", &args(["n"])).await.unwrap().payload, b"2");
     let network = network.restart(|_| ()).await;
     assert_eq!(network.client().query("get", &args(["n"])).await.unwrap(), b"2");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flipped_bit_in_a_length_stops_the_start_and_erases_nothing() {
+    let network = Network::start().await;
+    network.client().submit("add", &args(["n"])).await.unwrap();
+    let options = network.options.clone();
+    network.running.shutdown().await.unwrap();
+    let path = options.data_dir.join("chain.blocks");
+    let mut bytes = fs::read(&path).unwrap();
+    // The first block's length, behind four bytes that begin a record.
+    bytes[4] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    let error = start(&options, Arc::new(KeyValue::default())).await.err().unwrap();
+    assert!(matches!(error, DevledgerError::Damaged { offset: 0, .. }), "{error}");
+    assert_eq!(fs::read(&path).unwrap(), bytes);
 }
 
 #[tokio::test(flavor = "multi_thread")]
