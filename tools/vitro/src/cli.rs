@@ -132,6 +132,19 @@ mod tests {
             ("vitro ledger statement abc", ValueValidation),
             ("vitro ledger close a/b --from 2026-01-01 --to 2026-01-02", ValueValidation),
             ("vitro ledger approve a --hash 00", ValueValidation),
+            ("vitro ledger discover", MissingRequiredArgument),
+            ("vitro ledger discover --network n-1 --tls-ca s3://bucket", ValueValidation),
+            ("vitro ledger make-profile p --identity i --out o", MissingRequiredArgument),
+            ("vitro ledger make-profile p --identity i --out o --operator A --required A", ArgumentConflict),
+            ("vitro ledger make-profile p --identity i --out o --any-of 3:A,B", ValueValidation),
+            ("vitro ledger enroll --msp M --enrollment-id a --out o", MissingRequiredArgument),
+            ("vitro ledger enroll --ca https://x --msp M --enrollment-id a --out o", MissingRequiredArgument),
+            (
+                "vitro ledger enroll --ca https://x --tls-ca c --part p --msp M --enrollment-id a --out o",
+                ArgumentConflict,
+            ),
+            ("vitro ledger enroll --part p --msp M --enrollment-id a --out secret:", ValueValidation),
+            ("vitro ledger register-identity --part p --identity i --enrollment-id a", MissingRequiredArgument),
         ] {
             assert_eq!(parse(line).unwrap_err(), kind, "{line}");
         }

@@ -38,7 +38,7 @@ pub async fn run(cli: Cli, out: &mut dyn Write) -> Result<(), CliError> {
         Command::Republish(args) => days::republish(&args, &Session::open(&global).await?, out).await,
         Command::Quarantine(command) => quarantine::run(&command, &Session::open(&global).await?, out).await,
         Command::Proof(command) => proof::run(command, &Session::open(&global).await?, out).await,
-        Command::Ledger(args) => ledger::run(args, &global, out).await,
+        Command::Ledger(args) => ledger::run(args, &global, now, out).await,
         Command::CommandKey(command) => command_key::run(&command, &global, out).await,
         Command::DataKey(command) => data_key::run(&command, &Session::open(&global).await?, out).await,
     }

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::cli::Global;
 use crate::error::CliError;
-use crate::{files, session};
+use crate::{files, pki, session};
 
 /// Where an identity lies: in a file, or in a secret of Secrets Manager (`secret:NAME`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,6 +105,94 @@ pub async fn read(place: &IdentityPlace, global: &Global) -> Result<Holder, CliE
     Holder::from_json(&place.to_string(), &text)
 }
 
+/// A place for an identity, and what lies there.
+pub struct Slot {
+    place: IdentityPlace,
+    held: Held,
+}
+
+enum Held {
+    Nothing,
+    Holder(Holder),
+    Other(CliError),
+}
+
+impl Slot {
+    /// Looks at what lies there.
+    ///
+    /// # Errors
+    /// [`CliError::File`], [`CliError::Aws`]; [`CliError::Refused`] if others can read the file.
+    pub async fn open(place: &IdentityPlace, global: &Global) -> Result<Self, CliError> {
+        let held = match read_text(place, global).await? {
+            None => Held::Nothing,
+            Some(text) => match Holder::from_json(&place.to_string(), &text) {
+                Ok(holder) => Held::Holder(holder),
+                Err(error) => Held::Other(error),
+            },
+        };
+        Ok(Self { place: place.clone(), held })
+    }
+
+    /// Whether an identity of this MSP and name may go there: where there is nothing, or the same one with another certificate.
+    ///
+    /// # Errors
+    /// [`CliError::Refused`] if something else is there and shall not be `replace`d.
+    pub fn admits(&self, msp: &str, name: &str, replace: bool) -> Result<(), CliError> {
+        let there = match &self.held {
+            Held::Holder(holder) => {
+                let held = holder.identity();
+                let known = pki::read_certificate(&held.certificate_pem).map(|facts| facts.name).unwrap_or_default();
+                if held.msp == msp && known == name {
+                    return Ok(());
+                }
+                format!("it holds {known} of {}", held.msp)
+            }
+            Held::Nothing => return Ok(()),
+            Held::Other(error) => error.to_string(),
+        };
+        if replace {
+            return Ok(());
+        }
+        Err(CliError::Refused(format!("{}: {there}, and is replaced only with --replace", self.place)))
+    }
+
+    /// Puts an identity there; where a connection profile is, it becomes the profile's. A secret keeps its former version.
+    ///
+    /// # Errors
+    /// [`CliError::File`], [`CliError::Aws`].
+    pub async fn put(self, identity: IdentityProfile, global: &Global) -> Result<(), CliError> {
+        let text = match self.held {
+            Held::Holder(Holder::Profile(mut profile)) => {
+                profile.identity = identity;
+                serde_json::to_string_pretty(&profile)
+            }
+            _ => serde_json::to_string_pretty(&identity),
+        };
+        let text = Zeroizing::new(text.map_err(|e| CliError::malformed("the identity", e))? + "\n");
+        write_text(&self.place, &text, global).await
+    }
+}
+
+/// Writes to a place, whatever lies there.
+///
+/// # Errors
+/// [`CliError::File`], [`CliError::Aws`].
+pub async fn write_text(place: &IdentityPlace, text: &str, global: &Global) -> Result<(), CliError> {
+    let name = match place {
+        IdentityPlace::File(path) => return files::replace_secret(path, text),
+        IdentityPlace::Secret(name) => name,
+    };
+    let client = Client::new(&session::aws(global).await?);
+    let put = client.put_secret_value().secret_id(name).secret_string(text).send().await;
+    match put.map_err(|e| CliError::aws("PutSecretValue", &e)) {
+        Err(error) if error.aws_code() == Some("ResourceNotFoundException") => {
+            let made = client.create_secret().name(name).secret_string(text).send().await;
+            made.map(|_| ()).map_err(|e| CliError::aws("CreateSecret", &e))
+        }
+        put => put.map(|_| ()),
+    }
+}
+
 /// A secret's text; nothing if it is not there or has no value.
 async fn read_secret(client: &Client, name: &str) -> Result<Option<Zeroizing<String>>, CliError> {
     let answer = client.get_secret_value().secret_id(name).send().await;
@@ -149,6 +237,57 @@ mod tests {
             let error = Holder::from_json("x", text).err().unwrap();
             assert!(!format!("{error} {error:?}").contains("hidden"), "{error}");
         }
+    }
+
+    fn identity(msp: &str, name: &str) -> IdentityProfile {
+        let key = pki::new_key().unwrap();
+        let validity = pki::Validity::new(0, 10).unwrap();
+        IdentityProfile {
+            msp: msp.into(),
+            certificate_pem: pki::root_certificate(name, &key, validity, 0).unwrap(),
+            key_pem: Some(vitro_ledger::SecretPem::new(pki::key_pem(&key).to_string())),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_identity_takes_the_place_of_its_former_self_alone() {
+        let global = Global { customer: None, stage: "dev".into(), region: None };
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("identity.json");
+        let place = IdentityPlace::File(path.clone());
+        let admits = async |msp: &str, name: &str, replace| {
+            Slot::open(&place, &global).await.unwrap().admits(msp, name, replace)
+        };
+        assert!(admits("RcMSP", "alice", false).await.is_ok());
+        Slot::open(&place, &global).await.unwrap().put(identity("RcMSP", "alice"), &global).await.unwrap();
+        assert!(admits("RcMSP", "alice", false).await.is_ok());
+        for (msp, name) in [("RcMSP", "bob"), ("DvMSP", "alice")] {
+            let error = admits(msp, name, false).await.unwrap_err();
+            assert!(error.to_string().contains("it holds alice of RcMSP"), "{error}");
+            assert!(admits(msp, name, true).await.is_ok());
+        }
+        files::replace_secret(&path, "something else").unwrap();
+        assert!(matches!(admits("RcMSP", "alice", false).await, Err(CliError::Refused(_))));
+        assert!(admits("RcMSP", "alice", true).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_profile_keeps_its_network_when_its_identity_is_renewed() {
+        let global = Global { customer: None, stage: "dev".into(), region: None };
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rc.json");
+        let node = |name: &str| serde_json::json!({ "name": name, "msp": "RcMSP", "address": "https://h:1", "tls_ca_pem": "" });
+        let profile = serde_json::json!({
+            "channel": "c", "chaincode": "vitro", "peers": [node("p")], "orderers": [node("o")],
+            "endorsers": { "required": ["RcMSP"] }, "identity": identity("RcMSP", "alice"),
+        });
+        files::write_secret(&path, &profile.to_string()).unwrap();
+        let place = IdentityPlace::File(path.clone());
+        let renewed = identity("RcMSP", "alice");
+        let certificate = renewed.certificate_pem.clone();
+        Slot::open(&place, &global).await.unwrap().put(renewed, &global).await.unwrap();
+        let read = ConnectionProfile::from_json(&files::read_secret(&path).unwrap()).unwrap();
+        assert_eq!((read.channel.as_str(), read.identity.certificate_pem), ("c", certificate));
     }
 
     #[test]

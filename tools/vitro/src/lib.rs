@@ -8,6 +8,7 @@ pub mod authority;
 pub mod cli;
 pub mod commands;
 pub mod error;
+pub mod fabric_ca;
 pub mod files;
 pub mod identity;
 pub mod instant;
@@ -17,6 +18,7 @@ pub mod output;
 pub mod party;
 pub mod pem_source;
 pub mod pki;
+pub mod secret_source;
 pub mod session;
 pub mod transport;
 

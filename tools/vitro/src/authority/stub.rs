@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 /// A recorded answer.
 pub(crate) struct Answer {
@@ -85,7 +85,8 @@ impl Drop for Stub {
     }
 }
 
-async fn read(stream: &mut TcpStream) -> Asked {
+/// Reads one request.
+pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Asked {
     let mut bytes = Vec::new();
     loop {
         let text = String::from_utf8_lossy(&bytes).into_owned();

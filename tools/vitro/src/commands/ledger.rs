@@ -7,6 +7,7 @@ mod audit;
 mod certify;
 mod deeds;
 mod discover;
+mod enroll;
 mod events;
 mod grammar;
 mod lifecycle;
@@ -22,7 +23,8 @@ use vitro_contract::Roles;
 use vitro_ledger::{ConnectionProfile, Ledger};
 
 pub use grammar::{
-    ApproveDevicesArgs, DiscoverArgs, EventsArgs, LedgerArgs, LedgerCommand, MakeProfileArgs, PeriodArgs, RolesArgs,
+    ApproveDevicesArgs, CaArgs, CertificateArgs, DiscoverArgs, EnrollArgs, EventsArgs, LedgerArgs, LedgerCommand,
+    MakeProfileArgs, PeriodArgs, ReenrollArgs, RegisterIdentityArgs, RolesArgs,
 };
 
 use crate::cli::Global;
@@ -80,12 +82,15 @@ impl Screen<'_> {
 ///
 /// # Errors
 /// [`CliError`].
-pub async fn run(args: LedgerArgs, global: &Global, out: &mut dyn Write) -> Result<(), CliError> {
+pub async fn run(args: LedgerArgs, global: &Global, now: i64, out: &mut dyn Write) -> Result<(), CliError> {
     let mut screen = Screen { out, json: args.json };
     // What makes a profile needs none.
     match &args.command {
         LedgerCommand::Discover(args) => return discover::run(args, global, &mut screen).await,
         LedgerCommand::MakeProfile(args) => return make_profile::run(args, global, &mut screen).await,
+        LedgerCommand::Enroll(args) => return enroll::enroll(args, global, now, &mut screen).await,
+        LedgerCommand::Reenroll(args) => return enroll::reenroll(args, global, now, &mut screen).await,
+        LedgerCommand::RegisterIdentity(args) => return enroll::register(args, global, &mut screen).await,
         _ => {}
     }
     let path = args
@@ -184,7 +189,12 @@ pub async fn run(args: LedgerArgs, global: &Global, out: &mut dyn Write) -> Resu
             screen.show(&client.statement(id).await?, |out, view| print::statement(out, view))
         }
         // Done above, before a ledger was needed.
-        LedgerCommand::PutSecret | LedgerCommand::Discover(_) | LedgerCommand::MakeProfile(_) => Ok(()),
+        LedgerCommand::PutSecret
+        | LedgerCommand::Discover(_)
+        | LedgerCommand::MakeProfile(_)
+        | LedgerCommand::Enroll(_)
+        | LedgerCommand::Reenroll(_)
+        | LedgerCommand::RegisterIdentity(_) => Ok(()),
     }
 }
 
@@ -253,7 +263,7 @@ mod tests {
         let cli = Cli::try_parse_from(line.split_whitespace()).unwrap();
         let Command::Ledger(args) = cli.command else { panic!("{line}") };
         let mut out = Vec::new();
-        let error = run(args, &cli.global, &mut out).await.unwrap_err();
+        let error = run(args, &cli.global, 0, &mut out).await.unwrap_err();
         (String::from_utf8(out).unwrap(), format!("{error} {error:?} {}", vitro_cloud::batch::chain(&error)))
     }
 

@@ -8,9 +8,11 @@ use vitro_ledger::EndorserGroup;
 use vitro_proof::{DeviceId, Hash, LocalDay};
 
 use super::lifecycle;
+use crate::fabric_ca::Attribute;
 use crate::identity::IdentityPlace;
 use crate::instant::parse_instant;
 use crate::pem_source::PemSource;
+use crate::secret_source::SecretSource;
 
 /// `vitro ledger` with its own flags.
 #[derive(Debug, Args)]
@@ -181,6 +183,12 @@ pub enum LedgerCommand {
     Discover(DiscoverArgs),
     /// Make a connection profile of the organizations' parts of a network and an identity
     MakeProfile(MakeProfileArgs),
+    /// Enrol with a Fabric CA: a new key and its certificate become an identity in a file or in Secrets Manager
+    Enroll(EnrollArgs),
+    /// Renew an identity at its Fabric CA before its certificate expires
+    Reenroll(ReenrollArgs),
+    /// Make somebody known to a Fabric CA, as an identity that may: the secret that comes is for `enroll`
+    RegisterIdentity(RegisterIdentityArgs),
 }
 
 /// Arguments of `ledger discover`.
@@ -231,6 +239,112 @@ pub struct MakeProfileArgs {
     /// Replace a profile that is there
     #[arg(long)]
     pub replace: bool,
+}
+
+/// Which Fabric CA is asked.
+#[derive(Debug, Args)]
+pub struct CaArgs {
+    /// The CA's address, https://host:port
+    #[arg(long, value_name = "URL", required_unless_present = "part", conflicts_with = "part", requires = "tls_ca")]
+    pub ca: Option<String>,
+    /// Authorities that its TLS certificate comes from: FILE, https://…, s3://BUCKET/KEY or secret:NAME
+    #[arg(long, value_name = "PEM")]
+    pub tls_ca: Option<PemSource>,
+    /// Part of the network that names the CA of the MSP, as `ledger discover` writes it, instead of --ca and --tls-ca
+    #[arg(long, value_name = "FILE", conflicts_with = "tls_ca")]
+    pub part: Option<PathBuf>,
+    /// The CA's name, where its server has several
+    #[arg(long, value_name = "NAME")]
+    pub ca_name: Option<String>,
+}
+
+/// What a certificate shall say beside the name.
+#[derive(Debug, Args)]
+pub struct CertificateArgs {
+    /// The CA's signing profile, such as tls; default: an enrolment certificate
+    #[arg(long, value_name = "NAME")]
+    pub enrollment_profile: Option<String>,
+    /// A host name or address for the certificate
+    #[arg(long = "csr-host", value_name = "HOST")]
+    pub hosts: Vec<String>,
+    /// An attribute that the certificate shall show; NAME:opt if it may be without
+    #[arg(long = "attribute", value_name = "NAME")]
+    pub attributes: Vec<String>,
+}
+
+/// Arguments of `ledger enroll`.
+#[derive(Debug, Args)]
+pub struct EnrollArgs {
+    /// Which Fabric CA.
+    #[command(flatten)]
+    pub ca: CaArgs,
+    /// What the certificate shall say.
+    #[command(flatten)]
+    pub certificate: CertificateArgs,
+    /// The MSP of the organization
+    #[arg(long)]
+    pub msp: String,
+    /// The name that was registered
+    #[arg(long, value_name = "ID")]
+    pub enrollment_id: String,
+    /// Where the secret is that the registration gave: - (a line of standard input), FILE, env:NAME or secret:NAME
+    #[arg(long, value_name = "SOURCE", default_value = "-")]
+    pub enrollment_secret: SecretSource,
+    /// Where the identity goes: FILE or secret:NAME; where a connection profile lies, it becomes the profile's
+    #[arg(long, value_name = "PLACE")]
+    pub out: IdentityPlace,
+    /// Replace another identity that is there
+    #[arg(long)]
+    pub replace: bool,
+}
+
+/// Arguments of `ledger reenroll`.
+#[derive(Debug, Args)]
+pub struct ReenrollArgs {
+    /// Which Fabric CA.
+    #[command(flatten)]
+    pub ca: CaArgs,
+    /// What the certificate shall say.
+    #[command(flatten)]
+    pub certificate: CertificateArgs,
+    /// The identity, or the connection profile that holds it: FILE or secret:NAME; the renewed one takes its place
+    #[arg(long, value_name = "PLACE")]
+    pub identity: IdentityPlace,
+    /// Do nothing while the certificate is good for longer than this
+    #[arg(long, value_name = "DAYS")]
+    pub within_days: Option<u32>,
+    /// Keep the key
+    #[arg(long)]
+    pub reuse_key: bool,
+}
+
+/// Arguments of `ledger register-identity`.
+#[derive(Debug, Args)]
+pub struct RegisterIdentityArgs {
+    /// Which Fabric CA.
+    #[command(flatten)]
+    pub ca: CaArgs,
+    /// The identity that registers: FILE or secret:NAME
+    #[arg(long, value_name = "PLACE")]
+    pub identity: IdentityPlace,
+    /// The name to register
+    #[arg(long, value_name = "ID")]
+    pub enrollment_id: String,
+    /// Its type, which becomes its role: who agrees to things on the ledger is an admin
+    #[arg(long = "type", value_name = "TYPE", default_value = "client", value_parser = ["client", "admin", "peer", "orderer"])]
+    pub kind: String,
+    /// Its affiliation; default: the registrar's
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub affiliation: String,
+    /// How often the secret may be used; default: as the CA is set
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(i32).range(1..))]
+    pub max_enrollments: Option<i32>,
+    /// An attribute of it; with :ecert every certificate shows it
+    #[arg(long = "attribute", value_name = "NAME=VALUE[:ecert]")]
+    pub attributes: Vec<Attribute>,
+    /// Where its enrollment secret goes, which is never shown: a new FILE, or secret:NAME
+    #[arg(long, value_name = "PLACE")]
+    pub secret_out: IdentityPlace,
 }
 
 fn parse_group(text: &str) -> Result<EndorserGroup, String> {
