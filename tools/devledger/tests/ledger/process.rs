@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
-use vitro_contract::{Record, Roles, RolesStatus};
-use vitro_ledger::{ConnectionProfile, Ledger};
+use vitro_contract::testing::TestDevice;
+use vitro_contract::{Alive, DeviceEntry, Hour, Record, Roles, RolesStatus, calls};
+use vitro_ledger::{Committed, ConnectionProfile, Ledger, TxValidationCode};
 
 use crate::support::connect;
 
@@ -65,8 +67,75 @@ async fn roles_status(ledger: &Ledger) -> RolesStatus {
     RolesStatus::decode(&ledger.query("registry:roles", &[]).await.unwrap()).unwrap()
 }
 
+/// The first hour that is said; all of them are long over.
+const FIRST_HOUR: i64 = 1_699_999_200;
+
+/// What a submission writes: numbers make devices and a shard's hours in turn.
+#[derive(Debug)]
+enum Written {
+    Device(Box<DeviceEntry>),
+    Hour(Alive),
+}
+
+impl Written {
+    fn of(number: u8) -> Self {
+        if number.is_multiple_of(2) {
+            let device = TestDevice::new(&format!("dev-{number}"), number + 1, "2026-01-01".parse().unwrap());
+            return Self::Device(Box::new(device.unwrap().entry));
+        }
+        let hour = Hour::beginning(FIRST_HOUR + i64::from(number) * 3_600).unwrap();
+        Self::Hour(Alive::of("north".parse().unwrap(), hour, &[]).unwrap())
+    }
+
+    fn call(&self) -> (&'static str, Vec<Vec<u8>>) {
+        match self {
+            Self::Device(device) => {
+                let call = calls::register_devices(std::slice::from_ref(&**device));
+                (call.function, call.args)
+            }
+            Self::Hour(alive) => {
+                let call = calls::alive(alive);
+                (call.function, call.args)
+            }
+        }
+    }
+
+    /// Whether the state holds it as it was written.
+    async fn is_there(&self, ledger: &Ledger) -> bool {
+        match self {
+            Self::Device(device) => {
+                let call = calls::device(&device.thing);
+                match ledger.query(call.function, &call.args).await {
+                    Ok(view) => call.read(&view).unwrap().entry == **device,
+                    Err(error) => {
+                        assert!(error.to_string().contains("unknown_device"), "{error}");
+                        false
+                    }
+                }
+            }
+            Self::Hour(alive) => {
+                let call = calls::hours(&alive.shard, alive.hour, alive.hour);
+                let page = call.read(&ledger.query(call.function, &call.args).await.unwrap()).unwrap();
+                page.hours.iter().any(|view| view.alive == *alive)
+            }
+        }
+    }
+}
+
+/// The transactions of the whole chain that wrote something.
+async fn writers(ledger: &Ledger) -> Vec<String> {
+    let mut found = Vec::new();
+    for number in 0..ledger.chain_info().await.unwrap().height {
+        let block = ledger.block(number).await.unwrap();
+        assert!(block.data_hash_matches);
+        let valid = block.transactions.into_iter().filter(|one| one.code == TxValidationCode::Valid);
+        found.extend(valid.filter(|one| !one.writes.is_empty()).map(|one| one.tx_id));
+    }
+    found
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn four_parties_configure_and_every_acknowledged_transaction_survives_kills() {
+async fn four_parties_configure_and_every_acknowledged_write_survives_kills() {
     let folder = tempfile::tempdir().unwrap();
     let mut program = Program::start(folder.path()).await;
     for party in ["operator", "rc", "dv", "sp"] {
@@ -76,17 +145,22 @@ async fn four_parties_configure_and_every_acknowledged_transaction_survives_kill
     assert!(roles_status(&program.client("operator")).await.in_force.is_some());
     let error = program.client("rc-user").submit("registry:configure", &roles()).await.unwrap_err();
     assert!(error.to_string().contains("wrong_identity"), "{error}");
+    let before = writers(&program.client("operator")).await.len();
 
     let ports = program.ready()["peers"].clone();
-    let mut committed = Vec::new();
+    let next = Arc::new(AtomicU8::new(0));
+    let mut committed: Vec<(u8, Committed)> = Vec::new();
     for round in 0..4 {
-        let ledger = Arc::new(program.client("operator"));
+        let ledger = Arc::new(program.client("operator-user"));
         let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
         let work = [(); 4].map(|()| {
-            let (ledger, sender) = (Arc::clone(&ledger), sender.clone());
+            let (ledger, sender, next) = (Arc::clone(&ledger), sender.clone(), Arc::clone(&next));
             tokio::spawn(async move {
-                while let Ok(done) = ledger.submit("registry:configure", &roles()).await {
-                    if sender.send(done).is_err() {
+                loop {
+                    let number = next.fetch_add(1, Ordering::SeqCst);
+                    let (function, args) = Written::of(number).call();
+                    let Ok(done) = ledger.submit(function, &args).await else { return };
+                    if sender.send((number, done)).is_err() {
                         return;
                     }
                 }
@@ -106,11 +180,21 @@ async fn four_parties_configure_and_every_acknowledged_transaction_survives_kill
         program = Program::start(folder.path()).await;
         assert_eq!(program.ready()["peers"], ports);
     }
+    // What was acknowledged is there, where it was said to be, and in the state as it was written.
     let ledger = program.client("sp");
-    for done in committed {
+    for (number, done) in &committed {
         let outcome = ledger.outcome(&done.tx_id).await.unwrap().unwrap();
-        assert_eq!(outcome.block_number, done.block_number);
+        assert_eq!((outcome.block_number, outcome.code), (done.block_number, TxValidationCode::Valid));
+        assert!(Written::of(*number).is_there(&ledger).await, "{number}");
     }
+    // The state is what the chain's transactions wrote, no more and no less, also of those that nobody was told of.
+    let mut there = 0;
+    for number in 0..next.load(Ordering::SeqCst) {
+        there += usize::from(Written::of(number).is_there(&ledger).await);
+    }
+    assert_eq!(writers(&ledger).await.len() - before, there);
+    assert!(there >= committed.len());
+    assert!(committed.len() >= 10 + 11 + 12 + 13);
     assert!(roles_status(&ledger).await.in_force.is_some());
 
     let terminated = Command::new("kill").arg(program.child.id().to_string()).status().unwrap();

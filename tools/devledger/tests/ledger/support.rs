@@ -134,11 +134,13 @@ pub(crate) struct Proxy {
     /// Connections of an earlier epoch carry nothing any more, and stay.
     epoch: Arc<AtomicU64>,
     pub(crate) lost: Arc<AtomicU64>,
+    /// How many connections were made to it.
+    pub(crate) opened: Arc<AtomicU64>,
     pub(crate) address: String,
 }
 
 /// What a proxy does with the next bytes.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Mode {
     Pass = 0,
@@ -161,12 +163,14 @@ impl Proxy {
             cut: Arc::default(),
             epoch: Arc::default(),
             lost: Arc::default(),
+            opened: Arc::default(),
             address: format!("https://{}", listener.local_addr().unwrap()),
         };
         let serving = proxy.clone();
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let proxy = serving.clone();
+                proxy.opened.fetch_add(1, Ordering::SeqCst);
                 if proxy.mode.load(Ordering::SeqCst) == Mode::Dead as u8 {
                     continue;
                 }
