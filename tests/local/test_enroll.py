@@ -18,7 +18,9 @@ from stack.model import REPO
 pytestmark = pytest.mark.e2e
 VITRO = REPO / "target" / "debug" / "vitro"
 SECRET = "an-enrollment-secret"
-IDENTITIES = dict.fromkeys(("boss", "other-boss", "short"), (SECRET, "admin")) | {"clerk": (SECRET, "client")}
+IDENTITIES = dict.fromkeys(("boss", "other-boss", "short", "unlucky"), (SECRET, "admin")) | {
+    "clerk": (SECRET, "client")
+}
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -40,12 +42,12 @@ def ca(own: StackInfo) -> Iterator[SmallCa]:
 def run(own: StackInfo) -> Run:
     """`vitro ledger …`; what is secret is in none of its output."""
 
-    def call(*arguments: str | Path, given: str = "") -> subprocess.CompletedProcess[str]:
+    def call(*arguments: str | Path, given: str = "", cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         environment |= own.environment()
         command = [VITRO, "ledger", *arguments]
         done = subprocess.run(
-            command, env=environment, input=given, capture_output=True, text=True, timeout=120, check=False
+            command, env=environment, input=given, cwd=cwd, capture_output=True, text=True, timeout=120, check=False
         )
         for hidden in (SECRET, "PRIVATE KEY"):
             assert hidden not in done.stdout + done.stderr
@@ -175,6 +177,16 @@ def test_a_certificate_that_is_over_is_neither_taken_nor_renewed(
     finally:
         ca.days = 365.0
     assert (done.returncode, "it expired at" in done.stderr, out.exists()) == (1, True, False)
+
+
+def test_an_identity_that_its_place_does_not_take_is_kept(run: Run, at: tuple[str, ...], tmp_path: Path) -> None:
+    out = ("--msp", "RcMSP", "--enrollment-id", "unlucky", "--out", "no/such/folder.json")
+    done = run("enroll", *at, *out, given=SECRET, cwd=tmp_path)
+    (kept,) = tmp_path.iterdir()
+    assert (done.returncode, kept.name in done.stderr) == (1, True), done.stderr
+    assert kept.stat().st_mode & 0o777 == 0o600
+    done = run("reenroll", *at, "--identity", kept)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_secret_goes_to_no_other_server(run: Run, own: StackInfo, ca: SmallCa, tmp_path: Path) -> None:

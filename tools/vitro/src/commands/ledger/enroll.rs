@@ -1,7 +1,10 @@
 //! `vitro ledger enroll`, `reenroll` and `register-identity`: identities of the ledger from a Fabric CA.
 
+use std::path::PathBuf;
+
 use serde::Serialize;
 use vitro_ledger::{IdentityProfile, SecretPem};
+use zeroize::Zeroizing;
 
 use super::{CaArgs, CertificateArgs, EnrollArgs, ReenrollArgs, RegisterIdentityArgs, Screen};
 use crate::cli::Global;
@@ -113,7 +116,9 @@ async fn put(
         certificate_pem: issued.certificate.clone(),
         key_pem: Some(SecretPem::new(key.serialize_pem())),
     };
-    slot.put(identity, global).await?;
+    if let Err(error) = slot.put(identity.clone(), global).await {
+        return Err(rescue(&identity, &issued.facts.serial, &error));
+    }
     let enrolled = Enrolled {
         msp,
         name: &issued.facts.name,
@@ -131,6 +136,18 @@ async fn put(
         }
         output::line(out, &format!("written  {}", one.written))
     })
+}
+
+/// Keeps in a file what its place did not take: the secret that it came by may be used up.
+fn rescue(identity: &IdentityProfile, serial: &str, error: &CliError) -> CliError {
+    let path = PathBuf::from(format!("identity-{serial}.json"));
+    let text = serde_json::to_string_pretty(identity).map(|text| Zeroizing::new(text + "\n"));
+    let kept =
+        text.map_err(|e| CliError::malformed("the identity", e)).and_then(|text| files::write_secret(&path, &text));
+    match kept {
+        Ok(()) => CliError::Refused(format!("{error}; the new identity lies in {} instead", path.display())),
+        Err(lost) => CliError::Refused(format!("{error}; nor could the new identity be kept ({lost}): it is lost")),
+    }
 }
 
 pub(super) async fn register(
