@@ -134,6 +134,7 @@ impl Network {
             orderers: vec![orderer],
             endorsers,
             identity,
+            client_tls: None,
         }
     }
 }

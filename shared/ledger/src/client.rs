@@ -18,7 +18,7 @@ use crate::limits::Limits;
 use crate::node::Node;
 use crate::orderer::Orderer;
 use crate::outcome::says_absent;
-use crate::profile::{ConnectionProfile, Endorsers};
+use crate::profile::{ClientTls, ConnectionProfile, Endorsers};
 use crate::proposal::{Call, NONCE_BYTES, Nonce, Proposal};
 use crate::proto::common;
 use crate::proto::info::BlockchainInfo;
@@ -45,6 +45,8 @@ pub struct Ledger {
     pub(crate) identity: Identity,
     pub(crate) environment: Arc<dyn Environment>,
     pub(crate) limits: Limits,
+    /// The hash of the client's TLS certificate; empty if it shows none.
+    pub(crate) shown: Vec<u8>,
     /// When they were last asked for, and what came of it.
     authorities: tokio::sync::Mutex<Option<(Instant, Option<Arc<Authorities>>)>>,
 }
@@ -73,14 +75,17 @@ impl Ledger {
     ) -> Result<Self, LedgerError> {
         profile.check()?;
         let identity = &profile.identity;
+        let client_tls = profile.client_tls.as_ref();
+        let shown = client_tls.map(ClientTls::certificate_hash).transpose()?;
         Ok(Self {
+            shown: shown.map(Vec::from).unwrap_or_default(),
             channel: profile.channel.clone(),
             chaincode: profile.chaincode.clone(),
-            peers: profile.peers.iter().map(|peer| Node::new(peer, &limits)).collect::<Result<_, _>>()?,
+            peers: profile.peers.iter().map(|peer| Node::new(peer, client_tls, &limits)).collect::<Result<_, _>>()?,
             orderers: profile
                 .orderers
                 .iter()
-                .map(|orderer| Orderer::new(orderer, &limits))
+                .map(|orderer| Orderer::new(orderer, client_tls, &limits))
                 .collect::<Result<_, _>>()?,
             plan: profile.endorsers.clone(),
             msp: identity.msp.clone(),

@@ -9,7 +9,7 @@ use crate::client::Ledger;
 use crate::error::{Failures, LedgerError};
 use crate::node::{CallError, Deliveries, Node};
 use crate::proposal;
-use crate::proto::common::{Envelope, HeaderType, Payload, Status};
+use crate::proto::common::{ChannelHeader, Envelope, HeaderType, Payload, Status};
 use crate::proto::events::{FilteredBlock, deliver_response::Type};
 use crate::proto::orderer::{BroadcastResponse, SeekInfo, SeekNewest, SeekSpecified, seek_position};
 use crate::proto::transaction::TxValidationCode;
@@ -134,16 +134,12 @@ impl Ledger {
     }
 
     fn seek(&self, start: seek_position::Type) -> Result<Envelope, LedgerError> {
-        let creator = self.identity.creator();
-        let header = proposal::header(
-            HeaderType::DeliverSeekInfo,
-            &self.channel,
-            "",
-            Vec::new(),
-            creator,
-            &self.nonce()?,
-            self.environment.now(),
-        );
+        let now = self.environment.now();
+        let header = ChannelHeader {
+            tls_cert_hash: self.shown.clone(),
+            ..proposal::channel_header(HeaderType::DeliverSeekInfo, &self.channel, now)
+        };
+        let header = proposal::header(&header, self.identity.creator(), &self.nonce()?);
         let data = SeekInfo::from(start).encode_to_vec();
         let payload = Payload { header: Some(header), data }.encode_to_vec();
         let signature = self.identity.sign(&payload)?;

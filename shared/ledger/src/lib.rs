@@ -49,7 +49,7 @@ pub use error::{Failure, Failures, LedgerError};
 pub use identity::{Identity, PemSigner, SharedSigner};
 pub use limits::Limits;
 pub use node::MAX_MESSAGE_BYTES;
-pub use profile::{ConnectionProfile, EndorserGroup, Endorsers, IdentityProfile, NodeEndpoint, SecretPem};
+pub use profile::{ClientTls, ConnectionProfile, EndorserGroup, Endorsers, IdentityProfile, NodeEndpoint, SecretPem};
 pub use proposal::{Call, Nonce, Proposal};
 pub use proto::transaction::TxValidationCode;
 pub use transaction::{Endorsed, SignedTransaction, Transaction};

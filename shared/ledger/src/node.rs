@@ -10,13 +10,13 @@ use tokio::time::{Instant, timeout};
 use tokio_stream::StreamExt;
 use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Request, Status, Streaming};
 use tonic_prost::ProstCodec;
 
 use crate::error::LedgerError;
 use crate::limits::Limits;
-use crate::profile::NodeEndpoint;
+use crate::profile::{ClientTls, NodeEndpoint};
 use crate::proto::common::Envelope;
 use crate::proto::events;
 use crate::proto::peer::{ProposalResponse, SignedProposal};
@@ -89,12 +89,19 @@ impl std::fmt::Display for CallError {
 
 impl Node {
     /// Connects lazily: no packet is sent before the first call.
-    pub(crate) fn new(endpoint: &NodeEndpoint, limits: &Limits) -> Result<Self, LedgerError> {
+    pub(crate) fn new(
+        endpoint: &NodeEndpoint,
+        client_tls: Option<&ClientTls>,
+        limits: &Limits,
+    ) -> Result<Self, LedgerError> {
         let fault =
             |error: tonic::transport::Error| LedgerError::Profile(format!("{}: {}", endpoint.name, chain(&error)));
         let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&endpoint.tls_ca_pem));
         if let Some(name) = &endpoint.server_name {
             tls = tls.domain_name(name);
+        }
+        if let Some(own) = client_tls {
+            tls = tls.identity(Identity::from_pem(&own.certificate_pem, own.key_pem.expose()));
         }
         let builder = Endpoint::from_shared(endpoint.address.clone())
             .and_then(|builder| builder.tls_config(tls))

@@ -10,7 +10,7 @@ use crate::error::LedgerError;
 use crate::limits::Limits;
 use crate::line::{Fate, Line};
 use crate::node::{CallError, Node};
-use crate::profile::NodeEndpoint;
+use crate::profile::{ClientTls, NodeEndpoint};
 use crate::proto::common::Envelope;
 use crate::proto::orderer::BroadcastResponse;
 
@@ -25,8 +25,12 @@ pub(crate) struct Orderer {
 }
 
 impl Orderer {
-    pub(crate) fn new(endpoint: &NodeEndpoint, limits: &Limits) -> Result<Self, LedgerError> {
-        Ok(Self::at(Node::new(endpoint, limits)?))
+    pub(crate) fn new(
+        endpoint: &NodeEndpoint,
+        client_tls: Option<&ClientTls>,
+        limits: &Limits,
+    ) -> Result<Self, LedgerError> {
+        Ok(Self::at(Node::new(endpoint, client_tls, limits)?))
     }
 
     fn at(node: Node) -> Self {

@@ -6,7 +6,10 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::error::LedgerError;
@@ -27,6 +30,34 @@ pub struct ConnectionProfile {
     pub endorsers: Endorsers,
     /// As whom to speak.
     pub identity: IdentityProfile,
+    /// What the client shows peers and orderers of a network that wants to know who connects (`clientAuthRequired`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_tls: Option<ClientTls>,
+}
+
+/// A TLS certificate of the client's own, and its key. The nodes know its issuer as a TLS CA of the organization; it is another one than the
+/// identity's.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientTls {
+    /// The certificate in PEM, those above it behind it.
+    pub certificate_pem: String,
+    /// The private key in PEM.
+    pub key_pem: SecretPem,
+}
+
+impl ClientTls {
+    /// SHA-256 over the certificate in DER: what a request for a delivery carries (`tls_cert_hash`), so that nobody can have it delivered to
+    /// another connection.
+    ///
+    /// # Errors
+    /// [`LedgerError::Profile`] if it is no certificate in PEM.
+    pub fn certificate_hash(&self) -> Result<[u8; 32], LedgerError> {
+        let certificate = CertificateDer::from_pem_slice(self.certificate_pem.as_bytes());
+        let certificate =
+            certificate.map_err(|_| LedgerError::Profile("client_tls holds no certificate in PEM".to_owned()))?;
+        Ok(Sha256::digest(&certificate).into())
+    }
 }
 
 /// A peer or an orderer.
@@ -206,6 +237,12 @@ mod tests {
         let mut bad = profile();
         bad["identity"]["key_pem"] = serde_json::json!(["hidden"]);
         let error = ConnectionProfile::from_json(&bad.to_string()).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("hidden"));
+        let mut tls = profile();
+        tls["client_tls"] = serde_json::json!({"certificate_pem": "", "key_pem": "hidden"});
+        let tls = ConnectionProfile::from_json(&tls.to_string()).unwrap();
+        assert!(!format!("{tls:?}").contains("hidden"));
+        let error = tls.client_tls.unwrap().certificate_hash().unwrap_err();
         assert!(!format!("{error} {error:?}").contains("hidden"));
     }
 

@@ -49,7 +49,12 @@ impl Proposal {
         let tx_id = tx_id(nonce, creator);
         let chaincode_id = Some(ChaincodeId { name: call.chaincode.to_owned(), ..ChaincodeId::default() });
         let extension = ChaincodeHeaderExtension { chaincode_id: chaincode_id.clone() }.encode_to_vec();
-        let header = header(HeaderType::EndorserTransaction, call.channel, &tx_id, extension, creator, nonce, now);
+        let channel = ChannelHeader {
+            tx_id: tx_id.clone(),
+            extension,
+            ..channel_header(HeaderType::EndorserTransaction, call.channel, now)
+        };
+        let header = header(&channel, creator, nonce);
         let mut args = Vec::with_capacity(call.args.len() + 1);
         args.push(call.function.as_bytes().to_vec());
         args.extend_from_slice(call.args);
@@ -102,25 +107,21 @@ pub fn proposal_hash(channel_header: &[u8], signature_header: &[u8], payload: &[
     hasher.finalize().into()
 }
 
-pub(crate) fn header(
-    kind: HeaderType,
-    channel: &str,
-    tx_id: &str,
-    extension: Vec<u8>,
-    creator: &[u8],
-    nonce: &Nonce,
-    now: SystemTime,
-) -> Header {
-    let channel_header = ChannelHeader {
+/// A channel header without an id.
+pub(crate) fn channel_header(kind: HeaderType, channel: &str, now: SystemTime) -> ChannelHeader {
+    ChannelHeader {
         r#type: kind as i32,
         version: 0,
         timestamp: Some(timestamp(now)),
         channel_id: channel.to_owned(),
-        tx_id: tx_id.to_owned(),
+        tx_id: String::new(),
         epoch: 0,
-        extension,
+        extension: Vec::new(),
         tls_cert_hash: Vec::new(),
-    };
+    }
+}
+
+pub(crate) fn header(channel_header: &ChannelHeader, creator: &[u8], nonce: &Nonce) -> Header {
     let signature_header = SignatureHeader { creator: creator.to_vec(), nonce: nonce.to_vec() };
     Header { channel_header: channel_header.encode_to_vec(), signature_header: signature_header.encode_to_vec() }
 }

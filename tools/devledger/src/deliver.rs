@@ -54,18 +54,20 @@ pub(crate) static FILTERED: Form<events::DeliverResponse> = Form {
     status: |status| events::DeliverResponse { r#type: Some(events::deliver_response::Type::Status(status as i32)) },
 };
 
-/// Answers seeks one after another until the caller goes or the ledger stops.
+/// Answers seeks one after another until the caller goes or the ledger stops. `shown` is the hash of the TLS certificate that the caller
+/// showed, where the ledger asks for one: a seek is for the connection of its author alone.
 pub(crate) fn deliver<A: Send + 'static>(
     form: &'static Form<A>,
     chain: Arc<Chain>,
     mut seeks: Streaming<Envelope>,
+    shown: Option<[u8; 32]>,
     mut stop: watch::Receiver<bool>,
 ) -> Answers<A> {
     let (answers, stream) = mpsc::channel(AHEAD);
     tokio::spawn(async move {
         let serve = async {
             while let Some(Ok(envelope)) = seeks.next().await {
-                let status = match seek(&chain, &envelope) {
+                let status = match seek(&chain, &envelope, shown) {
                     Ok(wanted) => send(form, &chain, wanted, &answers).await,
                     Err(status) => Some(status),
                 };
@@ -94,13 +96,17 @@ struct Wanted {
     waits: bool,
 }
 
-fn seek(chain: &Chain, envelope: &Envelope) -> Result<Wanted, Status> {
+fn seek(chain: &Chain, envelope: &Envelope, shown: Option<[u8; 32]>) -> Result<Wanted, Status> {
     let bad = |_| Status::BadRequest;
     let payload = Payload::decode(&envelope.payload[..]).map_err(bad)?;
     let header = payload.header.ok_or(Status::BadRequest)?;
     let channel = ChannelHeader::decode(&header.channel_header[..]).map_err(bad)?;
     if channel.channel_id != chain.channel() {
         return Err(Status::NotFound);
+    }
+    if shown.is_some_and(|hash| channel.tls_cert_hash[..] != hash) {
+        tracing::info!("a delivery is refused: the seek is not bound to the connection's TLS certificate");
+        return Err(Status::BadRequest);
     }
     author_of(chain, envelope).map_err(|why| {
         tracing::info!(why, "a delivery is refused");

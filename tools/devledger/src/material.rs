@@ -16,6 +16,9 @@ use vitro_ledger::{Identity, PemSigner};
 use crate::error::DevledgerError;
 use crate::organizations::Organization;
 
+/// The file that tells that a folder is complete; another one with each set of files.
+const COMPLETE: &str = "complete-2";
+
 /// A certificate and its key, in PEM. Has no Debug: the key is secret.
 pub(crate) struct Pair {
     /// The certificate.
@@ -36,6 +39,8 @@ pub(crate) struct Material {
     pub node: Pair,
     /// Its node's TLS certificate.
     pub tls: Pair,
+    /// A TLS certificate for its clients.
+    pub client_tls: Pair,
     /// A user with OU admin.
     pub admin: Pair,
     /// A user with OU client.
@@ -53,7 +58,7 @@ impl Material {
         host: IpAddr,
     ) -> Result<Self, DevledgerError> {
         let folder = folder.join(organization.name);
-        if !folder.join("complete").exists() {
+        if !folder.join(COMPLETE).exists() {
             make(&folder, organization, host)?;
         }
         let read = |name: &str| {
@@ -69,6 +74,7 @@ impl Material {
             tls_ca: read("tls-ca.cert.pem")?,
             node: pair("node")?,
             tls: pair("tls")?,
+            client_tls: pair("client-tls")?,
             admin: pair("admin")?,
             user: pair("user1")?,
         })
@@ -113,7 +119,11 @@ fn make(folder: &Path, organization: Organization, host: IpAddr) -> Result<(), D
         SanType::IpAddress(host),
     ];
     issue(folder, "tls", &params, &tls_ca)?;
-    write(&folder.join("complete"), b"", 0o644)
+    let mut params = parameters(&format!("client.{domain}"), &domain, None)?;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    issue(folder, "client-tls", &params, &tls_ca)?;
+    write(&folder.join(COMPLETE), b"", 0o644)
 }
 
 fn parameters(name: &str, domain: &str, role: Option<&str>) -> Result<CertificateParams, DevledgerError> {

@@ -29,6 +29,10 @@ pub struct Options {
     /// How many transactions a block has at most
     #[arg(long, default_value_t = 500)]
     pub max_message_count: usize,
+    /// Speak only to clients that show a TLS certificate of one of the organizations, as Fabric does with clientAuthRequired; the connection
+    /// profiles hold one then
+    #[arg(long)]
+    pub require_client_certificates: bool,
     /// The channel's name
     #[arg(long, default_value = "mychannel")]
     pub channel: String,
@@ -58,6 +62,7 @@ impl Options {
             base_port: 0,
             batch_timeout_ms: 250,
             max_message_count: 500,
+            require_client_certificates: false,
             channel: "mychannel".to_owned(),
             chaincode: "vitro".to_owned(),
             ready_file: None,

@@ -4,10 +4,11 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use vitro_ledger::{ConnectionProfile, EndorserGroup, Endorsers, IdentityProfile, NodeEndpoint, SecretPem};
+use vitro_ledger::{ClientTls, ConnectionProfile, EndorserGroup, Endorsers, IdentityProfile, NodeEndpoint, SecretPem};
 
 use crate::error::DevledgerError;
 use crate::material::{Material, Pair, write};
+use crate::options::Options;
 use crate::organizations::{ORDERER, Organization, PARTIES};
 
 /// Where every node listens.
@@ -80,8 +81,7 @@ fn common(
 /// [`DevledgerError::File`].
 pub(crate) fn write_all(
     root: &Path,
-    channel: &str,
-    chaincode: &str,
+    options: &Options,
     addresses: &Addresses,
     orderer: &Material,
     parties: &[Material],
@@ -108,8 +108,8 @@ pub(crate) fn write_all(
     };
     for (party, material) in PARTIES.iter().zip(parties) {
         let profile = |pair: &Pair| ConnectionProfile {
-            channel: channel.to_owned(),
-            chaincode: chaincode.to_owned(),
+            channel: options.channel.clone(),
+            chaincode: options.chaincode.clone(),
             peers: peers.clone(),
             orderers: orderers.clone(),
             endorsers: endorsers.clone(),
@@ -118,6 +118,10 @@ pub(crate) fn write_all(
                 certificate_pem: pair.certificate.clone(),
                 key_pem: Some(SecretPem::new(pair.key.clone())),
             },
+            client_tls: options.require_client_certificates.then(|| ClientTls {
+                certificate_pem: material.client_tls.certificate.clone(),
+                key_pem: SecretPem::new(material.client_tls.key.clone()),
+            }),
         };
         let named = [("", &material.admin), ("-user", &material.user)];
         for (suffix, pair) in named {
@@ -125,7 +129,7 @@ pub(crate) fn write_all(
                 .map_err(|error| DevledgerError::Certificates(error.to_string()))?;
             write(&folder.join(format!("{}{suffix}.json", party.name)), &text, 0o600)?;
         }
-        let text = format!("{:#}\n", common(party, channel, &peers, &orderers));
+        let text = format!("{:#}\n", common(party, &options.channel, &peers, &orderers));
         write(&common_path(root, party.name), text.as_bytes(), 0o644)?;
     }
     Ok(())

@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::transport::{Identity as TlsIdentity, Server, ServerTlsConfig};
+use tonic::transport::{Certificate, Identity as TlsIdentity, Server, ServerTlsConfig};
 
 use crate::chain::Chain;
 use crate::chaincode::Chaincode;
@@ -83,18 +83,20 @@ pub async fn start(options: &Options, chaincode: Arc<dyn Chaincode>) -> Result<R
     let (orderer, cutter) = orderer(&chain, options.batch());
     tasks.spawn(cutter.run(stopping.clone()));
     let [order_listener, peer_listeners @ ..] = listeners;
+    let client_cas: Option<String> =
+        options.require_client_certificates.then(|| parties.iter().map(|party| party.tls_ca.as_str()).collect());
     let broadcast = BroadcastService { orderer, chain: Arc::clone(&chain), stop: stopping.clone() };
-    let server = builder(&order)?.add_service(broadcast);
+    let server = builder(&order, client_cas.as_deref())?.add_service(broadcast);
     tasks.spawn(serve(server, order_listener, stopping.clone()));
     for (material, listener) in parties.iter().zip(peer_listeners) {
         let endorser = Endorser::new(material.node_identity()?, Arc::clone(&chain), Arc::clone(&chaincode));
         let deliver = DeliverService { chain: Arc::clone(&chain), stop: stopping.clone() };
-        let server = builder(material)?.add_service(EndorserService(Arc::new(endorser))).add_service(deliver);
+        let mut server = builder(material, client_cas.as_deref())?;
+        let server = server.add_service(EndorserService(Arc::new(endorser))).add_service(deliver);
         tasks.spawn(serve(server, listener, stopping.clone()));
     }
 
-    let (channel, name) = (&options.channel, &options.chaincode);
-    profiles::write_all(&folder, channel, name, &addresses, &order, &parties)?;
+    profiles::write_all(&folder, options, &addresses, &order, &parties)?;
     let discovery = match options.managed_blockchain_port {
         None => None,
         Some(port) => {
@@ -240,11 +242,14 @@ fn local_address(listener: &TcpListener) -> Result<SocketAddr, DevledgerError> {
     listener.local_addr().map_err(|error| DevledgerError::Server(error.to_string()))
 }
 
-fn builder(material: &Material) -> Result<Server, DevledgerError> {
+/// A server of a node; with CAs it speaks only to clients whose certificate one of them issued.
+fn builder(material: &Material, client_cas: Option<&str>) -> Result<Server, DevledgerError> {
     let identity = TlsIdentity::from_pem(&material.tls.certificate, &material.tls.key);
-    Server::builder()
-        .tls_config(ServerTlsConfig::new().identity(identity))
-        .map_err(|error| DevledgerError::Server(error.to_string()))
+    let mut tls = ServerTlsConfig::new().identity(identity);
+    if let Some(cas) = client_cas {
+        tls = tls.client_ca_root(Certificate::from_pem(cas));
+    }
+    Server::builder().tls_config(tls).map_err(|error| DevledgerError::Server(error.to_string()))
 }
 
 async fn serve(

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use prost::Message;
+use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
@@ -139,7 +140,7 @@ struct DeliverBlocks<F>(F);
 
 impl<F, A> StreamingService<Envelope> for DeliverBlocks<F>
 where
-    F: FnMut(Streaming<Envelope>) -> Answers<A>,
+    F: FnMut(Streaming<Envelope>, Option<[u8; 32]>) -> Answers<A>,
     A: Send + 'static,
 {
     type Response = A;
@@ -147,7 +148,9 @@ where
     type Future = Call<Self::ResponseStream>;
 
     fn call(&mut self, request: Request<Streaming<Envelope>>) -> Self::Future {
-        let answers = (self.0)(request.into_inner());
+        let certificates = request.peer_certs();
+        let shown = certificates.as_ref().and_then(|all| all.first()).map(|shown| Sha256::digest(shown).into());
+        let answers = (self.0)(request.into_inner(), shown);
         Box::pin(async move { Ok(Response::new(answers)) })
     }
 }
@@ -190,13 +193,15 @@ tower_service!(
     request,
     match request.uri().path() {
         "/protos.Deliver/Deliver" => {
-            let blocks =
-                DeliverBlocks(move |seeks| deliver(&WHOLE, service.chain.clone(), seeks, service.stop.clone()));
+            let blocks = DeliverBlocks(move |seeks, shown| {
+                deliver(&WHOLE, service.chain.clone(), seeks, shown, service.stop.clone())
+            });
             grpc::<Envelope, events::DeliverResponse>().streaming(blocks, request).await
         }
         "/protos.Deliver/DeliverFiltered" => {
-            let blocks =
-                DeliverBlocks(move |seeks| deliver(&FILTERED, service.chain.clone(), seeks, service.stop.clone()));
+            let blocks = DeliverBlocks(move |seeks, shown| {
+                deliver(&FILTERED, service.chain.clone(), seeks, shown, service.stop.clone())
+            });
             grpc::<Envelope, events::DeliverResponse>().streaming(blocks, request).await
         }
         _ => unknown_method(),
@@ -213,8 +218,9 @@ tower_service!(
             grpc::<Envelope, BroadcastResponse>().streaming(broadcast, request).await
         }
         "/orderer.AtomicBroadcast/Deliver" => {
-            let blocks =
-                DeliverBlocks(move |seeks| deliver(&ORDERED, service.chain.clone(), seeks, service.stop.clone()));
+            let blocks = DeliverBlocks(move |seeks, shown| {
+                deliver(&ORDERED, service.chain.clone(), seeks, shown, service.stop.clone())
+            });
             grpc::<Envelope, DeliverResponse>().streaming(blocks, request).await
         }
         _ => unknown_method(),

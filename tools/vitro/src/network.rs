@@ -101,6 +101,7 @@ pub fn join(parts: &[NetworkPart], frame: Frame) -> Result<ConnectionProfile, Cl
         orderers: merge(parts.iter().flat_map(|part| &part.orderers))?,
         endorsers,
         identity: frame.identity,
+        client_tls: None,
     };
     profile.check().map_err(|error| CliError::Refused(format!("the parts make no profile: {error}")))?;
     Ok(profile)

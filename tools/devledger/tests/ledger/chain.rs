@@ -94,8 +94,8 @@ async fn keys_and_profiles_are_for_their_owner_alone() {
             }
         }
     }
-    // Six keys an organization, two profiles a party.
-    assert_eq!(seen, 5 * 6 + 4 * 2);
+    // Seven keys an organization, two profiles a party.
+    assert_eq!(seen, 5 * 7 + 4 * 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

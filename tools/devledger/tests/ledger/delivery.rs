@@ -16,9 +16,11 @@ use vitro_ledger::proto::orderer::{
     DeliverResponse, FAIL_IF_NOT_READY, SeekInfo, SeekNewest, SeekOldest, SeekPosition, SeekSpecified,
     deliver_response, seek_position::Type,
 };
-use vitro_ledger::{ConnectionProfile, Identity, NodeEndpoint, PemSigner, TxValidationCode};
+use vitro_ledger::{
+    ClientTls, ConnectionProfile, Identity, LedgerError, NodeEndpoint, PemSigner, SecretPem, TxValidationCode,
+};
 
-use crate::support::{Network, args};
+use crate::support::{Network, args, connect};
 
 const PEER: &str = "/protos.Deliver/Deliver";
 const ORDERER: &str = "/orderer.AtomicBroadcast/Deliver";
@@ -29,6 +31,11 @@ fn identity(profile: &ConnectionProfile) -> Identity {
 }
 
 fn seek(identity: &Identity, channel: &str, start: Type, stop: Type) -> Envelope {
+    bound_seek(identity, channel, start, stop, Vec::new())
+}
+
+/// A seek for the connection that shows the certificate of this hash.
+fn bound_seek(identity: &Identity, channel: &str, start: Type, stop: Type, tls_cert_hash: Vec<u8>) -> Envelope {
     let position = |position| Some(SeekPosition { r#type: Some(position) });
     let info = SeekInfo {
         start: position(start),
@@ -41,6 +48,7 @@ fn seek(identity: &Identity, channel: &str, start: Type, stop: Type) -> Envelope
         r#type: HeaderType::DeliverSeekInfo as i32,
         channel_id: channel.to_owned(),
         timestamp: Some(SystemTime::now().into()),
+        tls_cert_hash,
         ..ChannelHeader::default()
     };
     let signature_header = SignatureHeader { creator: identity.creator().to_vec(), nonce: vec![1; 24] };
@@ -53,7 +61,20 @@ fn seek(identity: &Identity, channel: &str, start: Type, stop: Type) -> Envelope
 
 /// The blocks delivered, and the status at the end. The first two variants of a peer's answer are those of an orderer's.
 async fn deliver(node: &NodeEndpoint, path: &'static str, seek: Envelope) -> (Vec<Block>, i32) {
-    let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&node.tls_ca_pem));
+    deliver_to(None, node, path, seek).await
+}
+
+/// The same over a connection that shows a certificate.
+async fn deliver_to(
+    client: Option<&ClientTls>,
+    node: &NodeEndpoint,
+    path: &'static str,
+    seek: Envelope,
+) -> (Vec<Block>, i32) {
+    let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&node.tls_ca_pem));
+    if let Some(own) = client {
+        tls = tls.identity(tonic::transport::Identity::from_pem(&own.certificate_pem, own.key_pem.expose()));
+    }
     let endpoint = Endpoint::from_shared(node.address.clone()).unwrap().tls_config(tls).unwrap();
     let mut grpc = Grpc::new(endpoint.connect().await.unwrap());
     grpc.ready().await.unwrap();
@@ -126,6 +147,53 @@ async fn who_may_not_ask_and_what_is_not_there_end_with_a_status() {
     for (seek, count, expected) in cases {
         for (node, path) in [(&profile.peers[0], PEER), (&profile.orderers[0], ORDERER)] {
             let (blocks, status) = deliver(node, path, seek.clone()).await;
+            assert_eq!((blocks.len(), status), (count, expected as i32));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_network_that_asks_for_client_certificates_serves_who_shows_one_and_nobody_else() {
+    let network = Network::start_with(|options| options.require_client_certificates = true).await;
+    for name in ["operator", "rc-user"] {
+        let ledger = connect(&network.profile(name));
+        ledger.submit("put", &args(["by", name])).await.unwrap();
+        assert_eq!(ledger.query("get", &args(["by"])).await.unwrap(), name.as_bytes());
+    }
+    let height = network.client().chain_info().await.unwrap().height;
+    let mut none = network.profile("operator");
+    none.client_tls = None;
+    // The identity's certificate is of the organization, but its issuer is no TLS CA.
+    let mut other = network.profile("operator");
+    let identity = other.identity.clone();
+    let key_pem = SecretPem::new(identity.key_pem.unwrap().expose().to_owned());
+    other.client_tls = Some(ClientTls { certificate_pem: identity.certificate_pem, key_pem });
+    for profile in [none, other] {
+        let error = connect(&profile).submit("put", &args(["a", "1"])).await.unwrap_err();
+        assert!(matches!(error, LedgerError::NotEndorsed { .. }), "{error}");
+    }
+    assert_eq!(network.client().chain_info().await.unwrap().height, height);
+    let mut garbage = network.profile("operator");
+    garbage.client_tls.as_mut().unwrap().key_pem = SecretPem::new("hidden".to_owned());
+    let error = vitro_ledger::Ledger::from_profile(&garbage).unwrap_err();
+    assert!(matches!(&error, LedgerError::Profile(_)) && !format!("{error} {error:?}").contains("hidden"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_seek_is_for_the_connection_of_its_author_alone() {
+    let network = Network::start_with(|options| options.require_client_certificates = true).await;
+    let (rc, dv) = (network.profile("rc"), network.profile("dv"));
+    let author = identity(&rc);
+    let own = rc.client_tls.as_ref().unwrap();
+    let hash = own.certificate_hash().unwrap();
+    let newest = || Type::Newest(SeekNewest {});
+    let seek = |hash: &[u8]| bound_seek(&author, "mychannel", newest(), newest(), hash.to_vec());
+    let cases = [(own, &hash[..], 1, Status::Success), (own, &[], 0, Status::BadRequest)];
+    // A seek that was read on its way, brought over another one's connection.
+    let stolen = [(dv.client_tls.as_ref().unwrap(), &hash[..], 0, Status::BadRequest)];
+    for (client, hash, count, expected) in cases.into_iter().chain(stolen) {
+        for (node, path) in [(&rc.peers[0], PEER), (&rc.orderers[0], ORDERER)] {
+            let (blocks, status) = deliver_to(Some(client), node, path, seek(hash)).await;
             assert_eq!((blocks.len(), status), (count, expected as i32));
         }
     }

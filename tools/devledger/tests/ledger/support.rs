@@ -68,8 +68,14 @@ pub(crate) struct Network {
 
 impl Network {
     pub(crate) async fn start() -> Self {
+        Self::start_with(|_| ()).await
+    }
+
+    /// With other options than the tests mostly have.
+    pub(crate) async fn start_with(change: impl FnOnce(&mut Options)) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let options = Options { batch_timeout_ms: 100, ..Options::new(folder.path().join("ledger")) };
+        let mut options = Options { batch_timeout_ms: 100, ..Options::new(folder.path().join("ledger")) };
+        change(&mut options);
         let running = start(&options, Arc::new(KeyValue::default())).await.unwrap();
         Self { running, options, folder }
     }
