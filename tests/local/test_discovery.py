@@ -180,6 +180,19 @@ def test_what_cannot_be_found_is_told_and_writes_nothing(
     assert not out.exists()
 
 
+def test_only_a_part_is_replaced(run: Run, profiles: dict[str, Path], ledger: dict[str, Any], network: str) -> None:
+    part = profiles["sp"].with_name("sp.part.json")
+    again = ("discover", "--network", network, "--tls-ca", ledger["tls_chain"], "--out")
+    before = part.read_text()
+    assert run(*again, part, account="sp").returncode == 1, "it is there"
+    part.write_text(json.dumps(json.loads(before) | {"peers": []}))
+    done = run(*again, part, "--replace", account="sp")
+    assert (done.returncode, part.read_text()) == (0, before), done.stderr
+    profile = profiles["sp"].read_text()
+    done = run(*again, profiles["sp"], "--replace", account="sp")
+    assert (done.returncode, profiles["sp"].read_text()) == (1, profile)
+
+
 def test_one_part_alone_makes_no_profile(run: Run, profiles: dict[str, Path], ledger: dict[str, Any]) -> None:
     part = profiles["rc"].with_name("rc.part.json")
     out = part.with_name("alone.json")

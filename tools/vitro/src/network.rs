@@ -3,7 +3,7 @@
 //! A part holds addresses and certificates, no key: organizations hand theirs to one another. Whether Managed Blockchain or a person wrote
 //! it makes no difference from here on.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use vitro_ledger::{ConnectionProfile, EndorserGroup, Endorsers, IdentityProfile, NodeEndpoint};
@@ -77,12 +77,27 @@ pub enum Plan {
 
 /// Joins parts into a profile. Peers come in the order of the parts, the identity's own organization first.
 ///
+/// Whoever hands over a part could name nodes of others, or authorities of its own for them, and so answer in their name. So nobody is
+/// believed before another: an organization's peers are those of one part alone, and parts that name the same node say the same of it.
+///
 /// # Errors
 /// [`CliError::Refused`] if the parts are of several networks, contradict each other, or do not hold what the plan needs.
 pub fn join(parts: &[NetworkPart], frame: Frame) -> Result<ConnectionProfile, CliError> {
     let networks: BTreeSet<_> = parts.iter().map(|part| part.network.as_str()).collect();
     if networks.len() > 1 {
         return Err(CliError::Refused(format!("these are parts of several networks: {networks:?}")));
+    }
+    let mut owners: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for part in parts {
+        let mut named: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for peer in &part.peers {
+            named.entry(&peer.msp).or_default().insert(&peer.address);
+        }
+        for (msp, addresses) in named {
+            if *owners.entry(msp).or_insert_with(|| addresses.clone()) != addresses {
+                return Err(CliError::Refused(format!("two parts name different peers of {msp}: only its own may")));
+            }
+        }
     }
     let mut peers = merge(parts.iter().flat_map(|part| &part.peers))?;
     peers.sort_by_key(|peer| peer.msp != frame.identity.msp);
@@ -111,28 +126,26 @@ pub fn join(parts: &[NetworkPart], frame: Frame) -> Result<ConnectionProfile, Cl
 fn merge<'a>(nodes: impl Iterator<Item = &'a NodeEndpoint>) -> Result<Vec<NodeEndpoint>, CliError> {
     let mut merged: Vec<NodeEndpoint> = Vec::new();
     for node in nodes {
-        match merged.iter_mut().find(|known| known.address == node.address) {
-            None => merged.push(node.clone()),
-            Some(known) if known.msp != node.msp || known.server_name != node.server_name => {
-                let (one, other) = (&known.msp, &node.msp);
-                return Err(CliError::Refused(format!("{}: one part says {one}, another {other}", node.address)));
-            }
-            // The same node, trusted by what either part says: a renewal of its authority is known to one of them first.
-            Some(known) => known.tls_ca_pem = union(&known.tls_ca_pem, &node.tls_ca_pem),
+        let Some(known) = merged.iter().find(|known| known.address == node.address) else {
+            merged.push(node.clone());
+            continue;
+        };
+        let refused = |what: String| Err(CliError::Refused(format!("{}: {what}", node.address)));
+        if known.msp != node.msp {
+            return refused(format!("one part says {}, another {}", known.msp, node.msp));
+        }
+        if known.server_name != node.server_name || certificates(known) != certificates(node) {
+            return refused(
+                "parts disagree on its server name or on its authorities for TLS: have both made anew".into(),
+            );
         }
     }
     Ok(merged)
 }
 
-/// The certificates of both texts, each once.
-fn union(one: &str, other: &str) -> String {
-    let mut certificates = crate::pki::split(one);
-    for certificate in crate::pki::split(other) {
-        if !certificates.contains(&certificate) {
-            certificates.push(certificate);
-        }
-    }
-    certificates.concat()
+/// By which certificates a node is trusted, whatever their order.
+fn certificates(node: &NodeEndpoint) -> BTreeSet<String> {
+    crate::pki::split(&node.tls_ca_pem).into_iter().collect()
 }
 
 #[cfg(test)]
@@ -201,7 +214,7 @@ mod tests {
         strange[1].network = "n-2".into();
         assert!(refused(&strange, operator()).contains("several networks"));
         let mut claimed = parts();
-        claimed.push(part("m-rc", 1));
+        claimed[1] = part("m-rc", 1);
         assert!(refused(&claimed, operator()).contains("one part says m-op, another m-rc"));
         assert!(refused(&parts()[..2], operator()).contains("fewer than 2"));
         assert!(refused(&parts()[1..], operator()).contains("m-op must endorse and has no peer"));
@@ -210,15 +223,33 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_two_parts_name_is_trusted_by_both() {
-        let mut two = parts();
-        let mut renewed = part("m-op", 1);
-        renewed.peers[0].tls_ca_pem = certificate("BBBB") + &certificate("AAAA");
-        two.push(renewed);
-        let profile = join(&two, frame(Plan::Operator("m-op".into()))).unwrap();
-        assert_eq!(profile.peers.len(), 4);
-        let peer = profile.peers.iter().find(|peer| peer.msp == "m-op").unwrap();
-        assert_eq!(peer.tls_ca_pem, certificate("AAAA") + &certificate("BBBB"));
+    fn a_part_leads_nobody_to_other_nodes_than_an_organizations_own() {
+        let operator = || Plan::Operator("m-op".into());
+        let refused = |change: fn(&mut NetworkPart), expected: &str| {
+            let mut changed = parts();
+            change(&mut changed[1]);
+            let error = join(&changed, frame(operator())).unwrap_err();
+            assert!(matches!(error, CliError::Refused(_)) && error.to_string().contains(expected), "{error}");
+        };
+        // A peer of its own under the operator's name; the operator's own peer, but trusted by RC's authority.
+        refused(|rc| rc.peers.push(node("m-op", 9)), "two parts name different peers of m-op");
+        let trusted_by_another = |rc: &mut NetworkPart| {
+            let mut peer = node("m-op", 1);
+            peer.tls_ca_pem += &certificate("BBBB");
+            rc.peers.push(peer);
+        };
+        refused(trusted_by_another, "parts disagree on");
+        refused(|rc| rc.orderers[0].tls_ca_pem = certificate("BBBB"), "parts disagree on");
+        refused(|rc| rc.orderers[0].server_name = Some("elsewhere".into()), "parts disagree on");
+        // Who says the same, in whatever order, contradicts nobody.
+        let mut same = parts();
+        for one in &mut same {
+            one.orderers[0].tls_ca_pem = certificate("AAAA") + &certificate("BBBB");
+        }
+        same[1].peers.push(node("m-op", 1));
+        same[2].orderers[0].tls_ca_pem = certificate("BBBB") + &certificate("AAAA");
+        let profile = join(&same, frame(operator())).unwrap();
+        assert_eq!((profile.peers.len(), profile.orderers.len()), (4, 1));
     }
 
     #[test]

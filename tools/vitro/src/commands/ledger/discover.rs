@@ -4,6 +4,7 @@ use super::{DiscoverArgs, Screen};
 use crate::cli::Global;
 use crate::error::CliError;
 use crate::managed_blockchain::{self, Discovered};
+use crate::network::NetworkPart;
 use crate::pem_source::PemSource;
 use crate::{files, output, session};
 
@@ -16,7 +17,15 @@ pub(super) async fn run(args: &DiscoverArgs, global: &Global, screen: &mut Scree
     let found = managed_blockchain::discover(&client, &args.network, &args.members, &tls_ca).await?;
     if let Some(path) = &args.out {
         let text = serde_json::to_string_pretty(&found.part).map_err(|e| CliError::malformed("the part", e))?;
-        files::write_public(path, &(text + "\n"))?;
+        if args.replace {
+            // Only what is a part is replaced: a profile holds a key.
+            if path.exists() {
+                NetworkPart::from_json(&path.display().to_string(), &files::read(path)?)?;
+            }
+            files::replace(path, text + "\n")?;
+        } else {
+            files::write_public(path, &(text + "\n"))?;
+        }
     }
     screen.show(&found, |out, found| {
         let Discovered { name, fabric, vpc_endpoint_service, part, .. } = found;

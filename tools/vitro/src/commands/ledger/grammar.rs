@@ -207,6 +207,9 @@ pub struct DiscoverArgs {
     /// Write the part to a new file, which holds no secret
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+    /// Replace a part that is there
+    #[arg(long, requires = "out")]
+    pub replace: bool,
 }
 
 /// Arguments of `ledger make-profile`.
