@@ -18,7 +18,9 @@ use vitro_cloud::archive::{Archive, CBOR, JSON, PutOnce};
 use vitro_cloud::config::StackName;
 use vitro_cloud::metrics::Metrics;
 use vitro_cloud::{Clock, CloudError};
-use vitro_contract::{AgreementId, HeldAgreement, HeldVersion, Record, Statement, StatementHead, StatementView};
+use vitro_contract::{
+    AgreementId, HeldAgreement, HeldVersion, Record, Settlement, Statement, StatementHead, StatementView,
+};
 use vitro_proof::{Hash, LocalDay, UnixMillis};
 
 pub use config::Config;
@@ -93,6 +95,10 @@ pub struct Issued {
     pub lines: usize,
     /// How many entries of days that are not billed.
     pub unbilled: usize,
+    /// How many days of earlier periods it corrects.
+    pub corrections: usize,
+    /// Changes that wait for the next statement.
+    pub waiting: u64,
     /// The transaction that closed the period.
     pub tx: String,
     /// The statement's bytes in the archive.
@@ -142,10 +148,14 @@ impl BillError {
     }
 }
 
-/// The key of a statement's bytes; the view for people lies beside it, ending in `json`.
+/// The key of a statement's bytes; the view for people lies beside it, ending in `json`. Of the same days there may be several statements
+/// of corrections alone, so those have their id in the key.
 #[must_use]
 pub fn statement_key(view: &StatementView, ending: &str) -> String {
     let statement = &view.statement;
+    if statement.alone {
+        return format!("statements/{}/corrections/{}.{ending}", statement.agreement, view.id);
+    }
     format!("statements/{}/{}_{}.{ending}", statement.agreement, statement.from, statement.to)
 }
 
@@ -191,22 +201,50 @@ impl<L: Channel, A: Archive, C: Clock> Bill<L, A, C> {
         metrics: &mut Metrics,
     ) -> Result<Issued, BillError> {
         let view = self.ledger.close(agreement, from, to).await?.answer;
-        let key = self.file(&view, metrics).await?;
+        self.issued(&view, metrics).await
+    }
+
+    async fn issued(&self, view: &StatementView, metrics: &mut Metrics) -> Result<Issued, BillError> {
+        let key = self.file(view, metrics).await?;
         let statement = &view.statement;
         Ok(Issued {
             statement: view.id,
-            agreement: agreement.clone(),
-            from,
-            to,
+            agreement: statement.agreement.clone(),
+            from: statement.from,
+            to: statement.to,
             total: statement.total,
             currency: statement.currency.code.clone(),
             digits: statement.currency.digits,
             quantity: statement.quantity.to_string(),
             lines: statement.lines.len(),
             unbilled: statement.unbilled.len(),
+            corrections: statement.corrections.len(),
+            waiting: statement.waiting,
             tx: view.tx.clone(),
             key,
         })
+    }
+
+    /// Draws a statement of what changed in the days of an agreement that is over: no period of it comes that could correct them. Nothing
+    /// if nothing changed.
+    async fn correct(
+        &self,
+        agreement: &AgreementId,
+        version: Hash,
+        metrics: &mut Metrics,
+    ) -> Result<Option<Issued>, BillError> {
+        loop {
+            match self.ledger.correct(agreement, version).await {
+                Ok(published) => match published.answer {
+                    Settlement { statement: Some(view), .. } => return Ok(Some(self.issued(&view, metrics).await?)),
+                    Settlement { waiting: 0, .. } => return Ok(None),
+                    // What was looked at came to what was billed; there is more.
+                    Settlement { .. } => {}
+                },
+                Err(error) if error.code() == Some("nothing_to_correct") => return Ok(None),
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     /// Archives a statement, if it is not archived, and says under which key.
@@ -242,6 +280,7 @@ impl<L: Channel, A: Archive, C: Clock> Bill<L, A, C> {
         let day = usize::try_from(now.0 / 86_400_000).unwrap_or_default();
         let mut failures = Vec::new();
         let mut open = VecDeque::new();
+        let mut over = VecDeque::new();
         if let Some(last) = periods::settled(now) {
             // Every version of an agreement bills the days on which it holds.
             for HeldAgreement { id: agreement, versions } in self.ledger.agreements_in_force().await? {
@@ -253,7 +292,12 @@ impl<L: Channel, A: Archive, C: Clock> Bill<L, A, C> {
                         }
                         let ended =
                             |version: &HeldVersion| periods::ended(version.period, &version.held, &closed, last);
-                        let periods = versions.iter().flat_map(ended).collect();
+                        let periods: VecDeque<_> = versions.iter().flat_map(ended).collect();
+                        if !closed.is_empty()
+                            && versions.iter().all(|version| version.held.to.is_some_and(|to| to <= last))
+                        {
+                            over.extend(versions.iter().map(|version| (agreement.clone(), version.hash)));
+                        }
                         open.push_back(Open { agreement, periods, failures: 0 });
                     }
                     Err(error) => {
@@ -264,10 +308,13 @@ impl<L: Channel, A: Archive, C: Clock> Bill<L, A, C> {
             }
         }
         rotate(&mut open, day);
+        rotate(&mut over, day);
         let mut statements = Vec::new();
+        let is_enough =
+            |drawn: usize| drawn == MOST_A_RUN || deadline.0.saturating_sub(self.clock.now().0) < RESERVE_MILLIS;
         while let Some(mut next) = open.pop_front() {
             let Some((from, to)) = next.periods.pop_front() else { continue };
-            if statements.len() == MOST_A_RUN || deadline.0.saturating_sub(self.clock.now().0) < RESERVE_MILLIS {
+            if is_enough(statements.len()) {
                 tracing::warn!(closed = statements.len(), "what is left is for the next run");
                 break;
             }
@@ -284,6 +331,25 @@ impl<L: Channel, A: Archive, C: Clock> Bill<L, A, C> {
             }
             if next.failures < MOST_FAILURES {
                 open.push_back(next);
+            }
+        }
+        // What is over is looked at last: it has waited for no period's end.
+        while let Some((agreement, version)) = over.pop_front() {
+            if is_enough(statements.len()) {
+                break;
+            }
+            match self.correct(&agreement, version, metrics).await {
+                Ok(Some(issued)) => {
+                    if issued.waiting > 0 {
+                        over.push_back((agreement, version));
+                    }
+                    statements.push(issued);
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::error!(%agreement, %version, %error, "corrections were not drawn");
+                    failures.push(error);
+                }
             }
         }
         let failed = failures.len();

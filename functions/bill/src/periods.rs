@@ -37,7 +37,8 @@ pub fn ended(period: PeriodKind, held: &Held, closed: &[StatementHead], last: Lo
             })
             .collect(),
     };
-    periods.retain(|(from, to)| closed.iter().all(|head| head.to < *from || *to < head.from));
+    // A statement of corrections alone closes nothing.
+    periods.retain(|(from, to)| closed.iter().all(|head| head.alone || head.to < *from || *to < head.from));
     periods.reverse();
     periods
 }
@@ -80,6 +81,9 @@ pub(crate) mod tests {
             unbilled: 0,
             tx: String::new(),
             time: 0,
+            corrections: 0,
+            alone: false,
+            waiting: 0,
         }
     }
 
@@ -103,6 +107,8 @@ pub(crate) mod tests {
             text(ended(day_by_day, &daily, &[head("2026-01-06", "2026-01-06")], day("2026-01-08"))),
             ["2026-01-05/2026-01-05", "2026-01-07/2026-01-07", "2026-01-08/2026-01-08"]
         );
+        let alone = StatementHead { alone: true, ..head("2026-01-07", "2026-01-08") };
+        assert_eq!(ended(day_by_day, &daily, &[alone], day("2026-01-08")).len(), 4);
         let monthly = held("2025-11-15", Some("2026-02-28"));
         assert_eq!(
             text(ended(months, &monthly, &[], day("2026-03-20"))),

@@ -219,3 +219,32 @@ async fn an_amended_agreement_is_billed_by_each_of_its_versions() {
     let expected = [("2026-01-02", 0), ("2026-01-03", 77), ("2026-01-04", 309), ("2026-01-05", 0)];
     assert_eq!(issued, expected.map(|(day, total)| (day.to_owned(), total)));
 }
+
+#[tokio::test]
+async fn what_comes_after_an_agreements_end_is_corrected_by_the_schedule() {
+    let world = world("days").await;
+    let (answer, _) = world.handle(&input(r#"{"agreement":"a-1","from":"2026-01-02","to":"2026-01-03"}"#)).await;
+    assert!(answer.is_ok());
+    let none = |answer: Result<Answer, BillError>| match answer.unwrap() {
+        Answer::Many { statements } => statements.is_empty(),
+        Answer::One(_) => false,
+    };
+    assert!(none(world.handle(&input("{}")).await.0), "nothing changed");
+    // The operator says now that the second day misses something.
+    let operator = Client::new(world.channel.clone());
+    let thing = "dev-1".parse().unwrap();
+    let day = operator.day(&thing, "2026-01-03".parse().unwrap()).await.unwrap();
+    let mut account = vitro_proof::Account::decode(&day.accounts[0].account.0).unwrap();
+    account.missing = vec![(account.first, account.first)];
+    let published = operator.publish(&vec![Item::account(&account)]).await.unwrap();
+    assert_eq!(published.answer[0].code, "account_added");
+    let (answer, metrics) = world.handle(&input("{}")).await;
+    let Answer::Many { statements } = answer.unwrap() else { panic!("a scheduled run") };
+    let [issued] = &statements[..] else { panic!("one statement: {statements:?}") };
+    assert_eq!((issued.total, issued.corrections, issued.waiting, issued.lines), (-77, 1, 0, 0));
+    assert_eq!(issued.key, format!("statements/a-1/corrections/{}.cbor", issued.statement));
+    let statement = Statement::decode(&world.archive.newest()[&issued.key]).unwrap();
+    assert!(statement.alone && statement.id() == issued.statement);
+    assert!((metrics.total("StatementsIssued") - 1.0).abs() < f64::EPSILON);
+    assert!(none(world.handle(&input("{}")).await.0), "each correction once");
+}

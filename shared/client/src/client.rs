@@ -6,8 +6,8 @@ use vitro_contract::{
     Agreement, AgreementId, AgreementView, Alive, AliveInclusion, AliveView, Amendment, AuditDay, BlockView, ChainView,
     DayHistory, DayView, DeviceApproval, DeviceChain, DeviceEntry, DevicePage, DeviceStatus, DeviceView, Exchange,
     ExchangeView, Halt, HeldAgreement, History, Hour, Hours, Inclusion, Item, MeteringPoint, Path, Record, Roles,
-    RolesStatus, Shard, SignOfLife, Simulation, StatementHead, StatementView, SummaryPage, SummaryRow, Termination,
-    Verdict,
+    RolesStatus, Settlement, Shard, SignOfLife, Simulation, StatementHead, StatementView, SummaryPage, SummaryRow,
+    Termination, Verdict,
 };
 use vitro_ledger::Committed;
 use vitro_proof::{DeviceId, Hash, LocalDay};
@@ -468,6 +468,14 @@ impl<C: Channel> Client<C> {
         to: LocalDay,
     ) -> Result<Published<StatementView>, ClientError> {
         self.call("billing:close", &[bytes(id), bytes(&from), bytes(&to)]).await
+    }
+
+    /// Draws a statement of corrections alone, of the days that settle as those of a version do.
+    ///
+    /// # Errors
+    /// [`ClientError`]; `nothing_to_correct` if nothing changed since the last statement.
+    pub async fn correct(&self, agreement: &AgreementId, version: Hash) -> Result<Published<Settlement>, ClientError> {
+        self.make(&calls::correct(agreement, version)).await
     }
 
     /// A statement by its id.

@@ -1,4 +1,4 @@
-//! Statements: computed from published summaries of days that agree, once for each period.
+//! Statements: computed from published summaries of days that agree, once for each period, with corrections of earlier ones.
 
 use vitro_proof::{Decimal, DeviceId, LocalDay};
 
@@ -7,17 +7,19 @@ use crate::access::{self, Identity, exactly, hash, text};
 use crate::agreement::{self, InForce};
 use crate::calendar;
 use crate::call::{Context, Response};
+use crate::corrections::{self, Found, Group, Search};
 use crate::data::{by_number, continuity};
 use crate::error::ContractError;
 use crate::ids::{AgreementId, MeteringPoint, Role, Shard};
 use crate::keys;
 use crate::model::{
-    Agreement, Continuity, DayOutcome, DayRecord, DeviceStatus, Line, PerUnit, Service, Share, Statement,
-    StatementHead, StatementView, Tariff, Unbilled, UnbilledDays,
+    Agreement, Continuity, Correction, DayOutcome, DayRecord, DeviceStatus, Line, PerUnit, Service, Settlement, Share,
+    Statement, StatementHead, StatementView, Tariff, Unbilled, UnbilledDays,
 };
 use crate::money;
 use crate::status;
 use crate::tx::{self, Tx};
+use crate::wire::Record;
 
 /// The longest period in days.
 pub(crate) const MAX_DAYS: usize = 366;
@@ -36,7 +38,8 @@ pub(crate) fn close(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) -> Result<
     let [id, from, to] = exactly(args)?;
     let id = text::<AgreementId>("an agreement's id", id)?;
     let (from, to) = (text::<LocalDay>("the first day", from)?, text::<LocalDay>("the last day", to)?);
-    for head in closed(tx, &id)? {
+    let heads = closed(tx, &id)?;
+    for head in &heads {
         if (head.from, head.to) == (from, to) {
             return Ok(Response::of(&load(tx, head.id)?));
         }
@@ -51,12 +54,51 @@ pub(crate) fn close(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) -> Result<
     for (point, services) in agreement::points(tx, &agreement)? {
         bill.point(tx, &agreement, &point, &services, &days)?;
     }
+    let (versions, group) = (agreement::in_force(tx, &id)?, Group::of(&agreement));
+    let search = Search::new(&id, group, &versions, &heads, MAX_LINES.saturating_sub(bill.lines.len()));
+    bill.corrections = search.run(tx, Some((&agreement.shard, to)))?;
     let statement = bill.statement(&agreement, agreement_hash, from, to)?;
-    let view = StatementView { id: statement.id(), statement, tx: ctx.tx_id.clone(), time: ctx.timestamp };
+    let view = drawn(ctx, tx, statement)?;
     let head = view.head();
-    tx.store(&keys::statement(view.id), &view);
     tx.store(&keys::closed(&id, from), &head);
-    Ok(Response::of(&view).with_event(CLOSED_EVENT, crate::wire::Record::encode(&head)))
+    Ok(Response::of(&view).with_event(CLOSED_EVENT, head.encode()))
+}
+
+/// Draws a statement of corrections alone, for what cannot wait for a period's end, has no room there, or has none to wait for: of the
+/// days of those versions that have payer, payees, currency and unit of the one that is named.
+pub(crate) fn correct(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) -> Result<Response, ContractError> {
+    access::require(ctx, tx, &[Role::Operator], Identity::Anyone)?;
+    let [id, version] = exactly(args)?;
+    let (id, version) = (text::<AgreementId>("an agreement's id", id)?, hash("a version's hash", version)?);
+    let (heads, versions) = (closed(tx, &id)?, agreement::in_force(tx, &id)?);
+    let not_active = || ContractError::AgreementNotActive(format!("{id} with hash {version}"));
+    let InForce { agreement, .. } = versions.iter().find(|there| there.hash == version).ok_or_else(not_active)?;
+    let search = Search::new(&id, Group::of(agreement), &versions, &heads, MAX_LINES);
+    let found = search.run(tx, None)?;
+    let waiting = found.waiting;
+    let days = || found.corrections.iter().map(|correction| correction.day);
+    let (Some(first), Some(last)) = (days().min(), days().max()) else {
+        return match found.examined {
+            0 if waiting == 0 => Err(ContractError::NothingToCorrect(id.to_string())),
+            // What was looked at is not looked at again.
+            _ => Ok(Response::of(&Settlement { statement: None, waiting })),
+        };
+    };
+    let bill = Bill { corrections: found, alone: true, ..Bill::default() };
+    let view = drawn(ctx, tx, bill.statement(agreement, version, first, last)?)?;
+    let head = view.head();
+    let number = tx.under(&keys::all_settled(&id))?.len() as u64;
+    tx.store(&keys::settled(&id, number), &head);
+    let payload = head.encode();
+    Ok(Response::of(&Settlement { statement: Some(view), waiting }).with_event(CLOSED_EVENT, payload))
+}
+
+/// Stores a statement, and what its corrections bring their days to.
+fn drawn(ctx: &Context, tx: &mut Tx<'_>, statement: Statement) -> Result<StatementView, ContractError> {
+    let view = StatementView { id: statement.id(), statement, tx: ctx.tx_id.clone(), time: ctx.timestamp };
+    corrections::keep(tx, &view.statement.agreement, view.id, &view.statement.corrections)?;
+    tx.store(&keys::statement(view.id), &view);
+    Ok(view)
 }
 
 fn check_period(ctx: &Context, agreement: &Agreement, from: LocalDay, to: LocalDay) -> Result<(), ContractError> {
@@ -77,11 +119,14 @@ pub(crate) fn statement(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) -> Res
     Ok(Response::of(&load(tx, hash("a statement's id", id)?)?))
 }
 
-/// The closed periods of an agreement, in order.
+/// The statements of an agreement: those of its closed periods in order, then those of corrections alone.
 pub(crate) fn statements(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) -> Result<Response, ContractError> {
     access::require_reader(ctx, tx)?;
     let [id] = exactly(args)?;
-    Ok(Response::of(&closed(tx, &text("an agreement's id", id)?)?))
+    let id = text("an agreement's id", id)?;
+    let mut heads = closed(tx, &id)?;
+    heads.extend(settled(tx, &id)?);
+    Ok(Response::of(&heads))
 }
 
 pub(crate) fn load(tx: &mut Tx<'_>, id: vitro_proof::Hash) -> Result<StatementView, ContractError> {
@@ -105,7 +150,7 @@ pub(crate) fn closed_since(
                 continue;
             }
             let terms = agreement::holding(tx, &id, head.from, head.to)?.agreement;
-            if terms.shard == *shard && terms.points.as_ref().is_none_or(|points| points.contains(point)) {
+            if terms.is_about(shard, point) {
                 return Ok(Some(head));
             }
         }
@@ -113,31 +158,40 @@ pub(crate) fn closed_since(
     Ok(None)
 }
 
+fn settled(tx: &mut Tx<'_>, id: &AgreementId) -> Result<Vec<StatementHead>, ContractError> {
+    tx.under(&keys::all_settled(id))?.iter().map(|(key, bytes)| tx::read(key, bytes)).collect()
+}
+
 /// A device's service at a metering point, with what decides whether it is billed.
 struct Served<'a> {
     service: &'a Service,
-    acceptance: Acceptance,
+    /// Nothing where it is not asked whether the device counts.
+    acceptance: Option<Acceptance>,
     status: DeviceStatus,
 }
 
 impl<'a> Served<'a> {
     fn of(tx: &mut Tx<'_>, agreement: &Agreement, service: &'a Service) -> Result<Self, ContractError> {
-        let acceptance = Acceptance::of(tx, agreement, &service.thing)?;
+        let acceptance = Some(Acceptance::of(tx, agreement, &service.thing)?);
         Ok(Self { service, acceptance, status: status::of(tx, &service.thing)? })
     }
 }
 
-/// What would be said today of a device's day at one of the points that it served; nothing if it did not serve it that day.
+/// What would be said today of a device's day at one of the points that it served; nothing if it did not serve it that day. Of a day that
+/// is billed it is not asked again whether the device counts: the parties had accepted it, and an entry that waits for approval takes
+/// no bill back.
 pub(crate) fn today(
     tx: &mut Tx<'_>,
     agreement: &Agreement,
     services: &[Service],
     thing: &DeviceId,
     day: LocalDay,
+    is_billed: bool,
 ) -> Result<Option<Result<Line, Unbilled>>, ContractError> {
     match services.iter().find(|service| service.thing == *thing && service.holds(day)) {
         Some(service) => {
-            let served = Served::of(tx, agreement, service)?;
+            let mut served = Served::of(tx, agreement, service)?;
+            served.acceptance = served.acceptance.filter(|_| !is_billed);
             line(tx, agreement, &served, day).map(Some)
         }
         None => Ok(None),
@@ -149,6 +203,8 @@ pub(crate) fn today(
 pub(crate) struct Bill {
     lines: Vec<Line>,
     unbilled: Vec<UnbilledDays>,
+    corrections: Found,
+    alone: bool,
 }
 
 impl Bill {
@@ -205,8 +261,13 @@ impl Bill {
         from: LocalDay,
         to: LocalDay,
     ) -> Result<Statement, ContractError> {
-        let sum = |pick: fn(&Line) -> &Decimal| self.lines.iter().fold(Decimal::zero(), |sum, line| &sum + pick(line));
-        let (quantity, exact) = (sum(|line| &line.quantity), sum(|line| &line.amount));
+        let corrections = self.corrections.corrections;
+        let sum = |of: fn(&Line) -> &Decimal, more: fn(&Correction) -> &Decimal| {
+            let all = self.lines.iter().map(of).chain(corrections.iter().map(more));
+            all.fold(Decimal::zero(), |sum, next| &sum + next)
+        };
+        let quantity = sum(|line| &line.quantity, |correction| &correction.quantity);
+        let exact = sum(|line| &line.amount, |correction| &correction.amount);
         let total = money::round(&exact, agreement.currency.digits)?;
         let weights: Vec<u64> = agreement.payees.iter().map(|payee| payee.share).collect();
         let amounts = money::split(total, &weights);
@@ -225,6 +286,9 @@ impl Bill {
             total,
             payer: agreement.payer,
             shares,
+            corrections,
+            alone: self.alone,
+            waiting: self.corrections.waiting,
         })
     }
 }
@@ -244,7 +308,9 @@ fn line(
         None => None,
     };
     let end = stored.as_ref().map(|stored| stored.opened.block.bounds.to);
-    if served.acceptance.on(tx, day, end)?.is_none() {
+    if let Some(acceptance) = &served.acceptance
+        && acceptance.on(tx, day, end)?.is_none()
+    {
         return Ok(Err(Unbilled::NotApproved));
     }
     let Some(record) = record else { return Ok(Err(Unbilled::NotPublished)) };
@@ -310,6 +376,9 @@ impl StatementView {
             unbilled: statement.unbilled.len() as u64,
             tx: self.tx.clone(),
             time: self.time,
+            corrections: statement.corrections.len() as u64,
+            alone: statement.alone,
+            waiting: statement.waiting,
         }
     }
 }

@@ -135,6 +135,7 @@ pub(crate) const UPDATES: &[&str] = &[
     "data:publish",
     "data:alive",
     "billing:close",
+    "billing:correct",
 ];
 
 /// The functions that only read.
@@ -211,6 +212,7 @@ pub fn invoke(
         "data:chain" => data::chain_view(ctx, tx_ref, args),
         "data:summaries" => data::summaries(ctx, tx_ref, args),
         "billing:close" => billing::close(ctx, tx_ref, args),
+        "billing:correct" => billing::correct(ctx, tx_ref, args),
         "billing:statement" => billing::statement(ctx, tx_ref, args),
         "billing:statements" => billing::statements(ctx, tx_ref, args),
         "audit:verify_alive" => audit::verify_alive(ctx, tx_ref, args),

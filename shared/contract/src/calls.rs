@@ -18,7 +18,7 @@ use crate::model::{
     Agreement, AgreementPage, AgreementView, Alive, AliveInclusion, AlivePage, AliveView, Amendment, AuditDay,
     BlockView, ChainView, DayView, DeviceApproval, DeviceChain, DeviceEntry, DevicePage, DeviceStatus, DeviceView,
     Exchange, ExchangeView, Halt, History, HistoryPage, Hour, InForcePage, Inclusion, Item, Path, Roles, RolesStatus,
-    SignOfLife, Simulation, StatementHead, StatementView, SummaryPage, Termination, Verdict,
+    Settlement, SignOfLife, Simulation, StatementHead, StatementView, SummaryPage, Termination, Verdict,
 };
 use crate::wire::Record;
 
@@ -265,6 +265,12 @@ pub fn summaries(id: &AgreementId, from: LocalDay, to: LocalDay, cursor: Option<
 #[must_use]
 pub fn close(id: &AgreementId, from: LocalDay, to: LocalDay) -> Call<StatementView> {
     Call::new("billing:close", vec![text(id), text(&from), text(&to)])
+}
+
+/// `billing:correct`.
+#[must_use]
+pub fn correct(agreement: &AgreementId, version: Hash) -> Call<Settlement> {
+    Call::new("billing:correct", vec![text(agreement), text(&version)])
 }
 
 /// `billing:statement`.

@@ -118,6 +118,9 @@ pub enum ContractError {
     /// A sum of money beyond what the ledger counts.
     #[error("amount_too_large: {0}")]
     AmountTooLarge(String),
+    /// Nothing changed since the agreement's last statement that could be billed otherwise.
+    #[error("nothing_to_correct: {0}")]
+    NothingToCorrect(String),
     /// No such statement.
     #[error("unknown_statement: {0}")]
     UnknownStatement(String),
@@ -175,6 +178,7 @@ impl ContractError {
             Self::PeriodOverlaps(_) => "period_overlaps",
             Self::TooManyLines(_) => "too_many_lines",
             Self::AmountTooLarge(_) => "amount_too_large",
+            Self::NothingToCorrect(_) => "nothing_to_correct",
             Self::UnknownStatement(_) => "unknown_statement",
             Self::BadEvidence(_) => "bad_evidence",
             Self::NotIncluded(_) => "not_included",

@@ -163,6 +163,46 @@ pub(crate) fn after_day(thing: &DeviceId, day: LocalDay) -> String {
     format!("day/{thing}/{day}~")
 }
 
+/// How far a shard's periods are closed, and how often.
+pub(crate) fn shard_closed(shard: &Shard) -> String {
+    format!("shard-closed/{shard}")
+}
+
+/// All marks of a shard.
+pub(crate) fn late_of(shard: &Shard) -> String {
+    format!("late/{shard}/")
+}
+
+/// Where a shard's marks of an epoch begin, among all of the shard's.
+pub(crate) fn late_epoch(epoch: u64) -> String {
+    format!("{epoch:010}/")
+}
+
+/// A mark: something of a device's day changed in an epoch.
+pub(crate) fn late(shard: &Shard, epoch: u64, thing: &DeviceId, day: &str) -> String {
+    format!("{}{}{thing}/{day}", late_of(shard), late_epoch(epoch))
+}
+
+/// How far an agreement's statements of a group have looked at a shard's marks.
+pub(crate) fn examined(id: &AgreementId, group: &Hash, shard: &Shard) -> String {
+    format!("examined/{id}/{group}/{shard}")
+}
+
+/// What a day came to with its corrections.
+pub(crate) fn corrected(id: &AgreementId, thing: &DeviceId, day: LocalDay) -> String {
+    format!("corrected/{id}/{thing}/{day}")
+}
+
+/// A statement of corrections alone.
+pub(crate) fn settled(id: &AgreementId, number: u64) -> String {
+    format!("{}{number:010}", all_settled(id))
+}
+
+/// All of an agreement's statements of corrections alone.
+pub(crate) fn all_settled(id: &AgreementId) -> String {
+    format!("settled/{id}/")
+}
+
 /// A statement.
 pub(crate) fn statement(id: Hash) -> String {
     format!("statement/{id}")

@@ -16,10 +16,12 @@ mod billing;
 mod calendar;
 mod call;
 pub mod calls;
+mod corrections;
 mod data;
 mod error;
 mod ids;
 mod keys;
+mod late;
 mod model;
 mod money;
 mod registry;
@@ -43,11 +45,12 @@ pub use model::{
     EntryRevision, HistoryPage, Hour, Hours, LastValue, SignOfLife,
 };
 pub use model::{
-    Agreement, AgreementPage, AgreementView, Amendment, Approval, Basis, BlockRef, ChainView, Continuity, Currency,
-    DayChange, DayOutcome, DayView, DeedKind, DeviceApproval, DeviceChain, DeviceEntry, DevicePage, DeviceView, Field,
-    Held, HeldAgreement, HeldVersion, InForcePage, Inclusion, Item, Line, Path, Payee, PerUnit, PeriodKind,
-    PublishedAccount, Roles, RolesStatus, Share, SimulatedPeriod, Simulation, Statement, StatementHead, StatementView,
-    SummaryPage, SummaryRow, Tariff, Term, Termination, Unbilled, UnbilledDays, Verdict,
+    Agreement, AgreementPage, AgreementView, Amendment, Approval, Basis, BlockRef, ChainView, CitedCorrection,
+    Continuity, Correction, Currency, DayChange, DayOutcome, DayView, DeedKind, DeviceApproval, DeviceChain,
+    DeviceEntry, DevicePage, DeviceView, Field, Held, HeldAgreement, HeldVersion, InForcePage, Inclusion, Item, Line,
+    Owed, Path, Payee, PerUnit, PeriodKind, PublishedAccount, Roles, RolesStatus, Settlement, Share, SimulatedPeriod,
+    Simulation, Statement, StatementHead, StatementView, SummaryPage, SummaryRow, Tariff, Term, Termination, Unbilled,
+    UnbilledDays, Verdict,
 };
 pub use model::{DeviceStatus, Exchange, ExchangeView, Halt, History, Service, Standing, StatusReason};
 pub use status::{EXCHANGED_EVENT, STATUS_EVENT};

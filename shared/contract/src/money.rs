@@ -34,15 +34,18 @@ pub(crate) fn round(exact: &Decimal, digits: u64) -> Result<i64, ContractError> 
 }
 
 /// Splits a total by weights with the largest remainder (Hamilton's method): each gets its part rounded down, what is left goes one
-/// unit each to those whose part was cut by most, the earlier first where they are equal. The parts add up to the total.
+/// unit each to those whose part was cut by most, the earlier first where they are equal. The parts add up to the total. A total below zero
+/// is split as the same above it: what takes a bill back takes back from each what the bill gave.
 pub(crate) fn split(total: i64, weights: &[u64]) -> Vec<i64> {
+    let sign = if total < 0 { -1 } else { 1 };
     let sum: i128 = weights.iter().map(|weight| i128::from(*weight)).sum();
     if sum == 0 {
         return vec![0; weights.len()];
     }
-    let part = |weight: &u64| i128::from(total) * i128::from(*weight);
+    let total = i128::from(total).abs();
+    let part = |weight: &u64| total * i128::from(*weight);
     let mut parts: Vec<i128> = weights.iter().map(|weight| part(weight).div_euclid(sum)).collect();
-    let mut left = i128::from(total) - parts.iter().sum::<i128>();
+    let mut left = total - parts.iter().sum::<i128>();
     let mut by_remainder: Vec<usize> = (0..weights.len()).collect();
     by_remainder.sort_by_key(|at| std::cmp::Reverse(part(&weights[*at]).rem_euclid(sum)));
     for at in by_remainder {
@@ -53,7 +56,7 @@ pub(crate) fn split(total: i64, weights: &[u64]) -> Vec<i64> {
         left -= 1;
     }
     // Cannot fail: each part lies between zero and the total.
-    parts.into_iter().map(|part| i64::try_from(part).unwrap_or_default()).collect()
+    parts.into_iter().map(|part| i64::try_from(sign * part).unwrap_or_default()).collect()
 }
 
 #[cfg(test)]
@@ -86,14 +89,17 @@ mod tests {
         assert_eq!(split(1, &[1, 2]), [0, 1]);
         assert_eq!(split(5, &[0, 1]), [0, 5]);
         assert_eq!(split(5, &[0, 0]), [0, 0]);
+        assert_eq!(split(-100, &[1, 1, 1]), [-34, -33, -33]);
+        assert_eq!(split(i64::MIN, &[1]), [i64::MIN]);
     }
 
     proptest! {
         #[test]
-        fn the_shares_are_the_total(total in 0i64..=i64::MAX, weights in proptest::collection::vec(0u64..=1_000_000, 1..6)) {
+        fn the_shares_are_the_total(total in i64::MIN + 1..=i64::MAX, weights in proptest::collection::vec(0u64..=1_000_000, 1..6)) {
             prop_assume!(weights.iter().sum::<u64>() > 0);
             let parts = split(total, &weights);
             prop_assert_eq!(parts.iter().map(|part| i128::from(*part)).sum::<i128>(), i128::from(total));
+            prop_assert_eq!(split(-total, &weights), parts.iter().map(|part| -part).collect::<Vec<_>>());
             let sum: i128 = weights.iter().map(|w| i128::from(*w)).sum();
             for (part, weight) in parts.iter().zip(&weights) {
                 let exact = i128::from(total) * i128::from(*weight);

@@ -9,6 +9,7 @@ use crate::call::{Context, Response};
 use crate::error::ContractError;
 use crate::ids::{Bytes, Role, Shard};
 use crate::keys;
+use crate::late;
 use crate::model::{
     Approval, DeviceApproval, DeviceChain, DeviceEntry, DevicePage, DeviceRecord, DeviceView, MAX_CERTIFICATE, Roles,
     RolesStatus, RolesVote,
@@ -164,6 +165,7 @@ pub(crate) fn certify(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) -> Resul
     if chains.iter().all(|chain| chain.certificates != certificates) {
         let chain = DeviceChain { certificates, tx: ctx.tx_id.clone(), time: ctx.timestamp };
         tx.store(&keys::device_chain(&thing, chains.len() as u64), &chain);
+        late::device(tx, &thing, &ctx.tx_id)?;
         chains.push(chain);
     }
     Ok(Response::of(&chains))
@@ -216,6 +218,9 @@ pub(crate) fn approve_devices(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) 
         let key = keys::device_approval(thing, *entry, role);
         if tx.load::<Approval>(&key)?.is_none() {
             tx.store(&key, &approval(ctx, role));
+            if counts(tx, thing, *entry)? {
+                late::device(tx, thing, &ctx.tx_id)?;
+            }
         }
         devices.push(view(tx, thing)?);
     }

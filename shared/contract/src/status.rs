@@ -1,7 +1,7 @@
 //! The life of a device after its registration: suspended, reinstated, retired, exchanged at its metering point.
 //!
 //! Histories only grow. A halt is made stricter, never milder; only a reinstatement ends a suspension, and nothing ends a retirement.
-//! What is billed already is not touched by any of it.
+//! What is billed already is not touched by any of it; what would be billed otherwise today is corrected by the next statement.
 
 use vitro_proof::{DeviceId, LocalDay};
 
@@ -12,6 +12,7 @@ use crate::call::{Context, Response};
 use crate::error::ContractError;
 use crate::ids::{MeteringPoint, Role};
 use crate::keys;
+use crate::late;
 use crate::model::{DeviceStatus, Exchange, ExchangeView, Halt, History, Service, Standing, StatusReason};
 use crate::registry;
 use crate::tx::{self, Tx};
@@ -107,6 +108,7 @@ fn change(
         tx: ctx.tx_id.clone(),
         time: ctx.timestamp,
     };
+    late::device(tx, &next.thing, &ctx.tx_id)?;
     tx.store(&keys::status(&next.thing), &next);
     tx.store(&keys::status_change(&next.thing, next.revision), &next);
     let payload = next.encode();
@@ -172,6 +174,8 @@ pub(crate) fn exchange(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) -> Resu
         time: ctx.timestamp,
     };
     tx.store(&keys::exchange(&point, view.number), &view);
+    late::device(tx, &view.exchange.old, &ctx.tx_id)?;
+    late::device(tx, &view.exchange.new, &ctx.tx_id)?;
     tx.put(&keys::point(&point), view.exchange.new.as_str().as_bytes().to_vec());
     let payload = view.encode();
     Ok(Response::of(&view).with_event(EXCHANGED_EVENT, payload))

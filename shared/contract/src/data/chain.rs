@@ -86,6 +86,11 @@ fn daily_named(tx: &mut Tx<'_>, thing: &DeviceId, n: u64, hash: Hash) -> Result<
     daily_by_hash(tx, thing, hash)
 }
 
+/// The number of the daily block that names a hash as the one before it.
+pub(crate) fn following(tx: &mut Tx<'_>, thing: &DeviceId, hash: Hash) -> Result<Option<u64>, ContractError> {
+    number(tx, &keys::daily_after(thing, Some(hash)))
+}
+
 fn number(tx: &mut Tx<'_>, key: &str) -> Result<Option<u64>, ContractError> {
     let Some(bytes) = tx.get(key)? else { return Ok(None) };
     let bytes = bytes.try_into().map_err(|_| ContractError::Damaged(key.to_owned()))?;

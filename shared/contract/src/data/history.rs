@@ -14,7 +14,10 @@ use crate::data::{by_number, continuity};
 use crate::error::ContractError;
 use crate::ids::AgreementId;
 use crate::keys;
-use crate::model::{AccountStep, Agreement, BlockView, Citation, DayHistory, DayRecord, HistoryPage, StatementHead};
+use crate::model::{
+    AccountStep, Agreement, BlockView, Citation, CitedCorrection, Corrected, DayHistory, DayRecord, HistoryPage, Owed,
+    StatementHead, StatementView,
+};
 use crate::registry;
 use crate::status;
 use crate::tx::Tx;
@@ -125,14 +128,16 @@ fn cite(
             .unbilled
             .iter()
             .find(|left| left.thing.as_ref() == Some(thing) && (left.from..=left.to).contains(&day));
-        let Some(point) = line.map(|line| &line.point).or(unbilled.map(|left| &left.point)) else { continue };
-        let services = status::services(tx, point)?;
-        let today = billing::today(tx, &terms, &services, thing, day)?;
-        let stands = match (&today, line, unbilled) {
-            (Some(Ok(today)), Some(line), _) => today == line,
-            (Some(Err(reason)), None, Some(left)) => *reason == left.reason,
-            _ => false,
-        };
+        let corrected = tx.load::<Corrected>(&keys::corrected(id, thing, day))?;
+        if line.is_none() && unbilled.is_none() && corrected.is_none() {
+            continue;
+        }
+        let corrections = corrections(tx, thing, day, corrected.as_ref())?;
+        let billed = corrected.map_or_else(|| line.map(Owed::of), |corrected| corrected.billed);
+        let (_, entry) = registry::load(tx, thing)?;
+        let services = status::services(tx, &entry.metering_point)?;
+        let today = billing::today(tx, &terms, &services, thing, day, billed.is_some())?;
+        let stands = today.and_then(Result::ok).as_ref().map(Owed::of) == billed;
         found.entry(day).or_default().push(Citation {
             statement: view.id,
             agreement: id.clone(),
@@ -144,9 +149,26 @@ fn cite(
             line: line.cloned(),
             unbilled: unbilled.cloned(),
             stands,
+            corrections,
         });
     }
     Ok(())
+}
+
+/// The corrections of a day, each with its statement.
+fn corrections(
+    tx: &mut Tx<'_>,
+    thing: &DeviceId,
+    day: LocalDay,
+    corrected: Option<&Corrected>,
+) -> Result<Vec<CitedCorrection>, ContractError> {
+    let mut found = Vec::new();
+    for id in corrected.iter().flat_map(|corrected| &corrected.statements) {
+        let StatementView { id, statement, tx, time } = billing::load(tx, *id)?;
+        let correction = statement.corrections.into_iter().find(|one| one.thing == *thing && one.day == day);
+        found.extend(correction.map(|correction| CitedCorrection { statement: id, tx, time, correction }));
+    }
+    Ok(found)
 }
 
 /// A block by its number, interim ones too.

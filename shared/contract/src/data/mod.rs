@@ -8,7 +8,7 @@ mod query;
 
 pub use alive::ALIVE_EVENT;
 pub(crate) use alive::{alive, find as find_alive, hours};
-pub(crate) use chain::{Stored, by_number, continuity, daily_by_hash};
+pub(crate) use chain::{Stored, by_number, continuity, daily_by_hash, following};
 pub(crate) use history::{block, history, of_day};
 pub(crate) use publish::publish;
 pub(crate) use query::{block_of, chain_view, day, summaries};

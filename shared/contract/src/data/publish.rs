@@ -13,6 +13,7 @@ use crate::data::{MAX_ITEMS, PUBLISHED_EVENT, by_number, chain, continuity};
 use crate::error::ContractError;
 use crate::ids::Role;
 use crate::keys;
+use crate::late;
 use crate::model::{
     Continuity, DayChange, DayOutcome, DayRecord, DeviceEntry, Item, PublishedAccount, Standing, Verdict,
 };
@@ -139,7 +140,13 @@ fn one(ctx: &Context, tx: &mut Tx<'_>, item: &Item, about: &mut About) -> Result
         published = Some((opened, new));
     }
     match account {
-        Some(account) => record_day(ctx, tx, &account, published),
+        Some(account) => {
+            let accepted = record_day(ctx, tx, &account, published)?;
+            if accepted.code != "unchanged" {
+                late::day(tx, &entry.shard, &thing, account.day, &ctx.tx_id)?;
+            }
+            Ok(accepted)
+        }
         // An interim block, which comes without an account, makes no day.
         None => {
             let new = published.is_some_and(|(_, new)| new);

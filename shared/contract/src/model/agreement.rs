@@ -208,6 +208,11 @@ impl Agreement {
         self.fields.iter().any(|field| field.sensor == *sensor)
     }
 
+    /// Whether it is about a shard's metering point.
+    pub(crate) fn is_about(&self, shard: &Shard, point: &MeteringPoint) -> bool {
+        self.shard == *shard && self.points.as_ref().is_none_or(|points| points.contains(point))
+    }
+
     /// Checks what can be checked of the agreement alone.
     ///
     /// # Errors

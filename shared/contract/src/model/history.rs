@@ -4,7 +4,8 @@ use vitro_proof::{DeviceId, Hash, LocalDay};
 
 use crate::ids::{AgreementId, Bytes, MeteringPoint};
 use crate::model::{
-    Approval, BlockRef, Continuity, DayOutcome, DeviceChain, DeviceEntry, Held, History, Line, Roles, UnbilledDays,
+    Approval, BlockRef, Continuity, Correction, DayOutcome, DeviceChain, DeviceEntry, Held, History, Line, Roles,
+    UnbilledDays,
 };
 use crate::wire::{record, words};
 
@@ -43,14 +44,31 @@ record! {
         7 => line: Option<Line>,
         /// The days that are not billed, this one among them, if it is not.
         8 => unbilled: Option<UnbilledDays>,
-        /// Whether the same would be said today. Nothing billed is touched by what came later.
+        /// Whether what the day was billed at, with its corrections, is what it would be billed at today. Nothing billed is touched by what
+        /// came later: the next statement corrects it.
         9 => stands: bool,
+        /// The corrections of it on later statements, oldest first.
+        10 => corrections: Vec<CitedCorrection>,
+    }
+}
+
+record! {
+    /// A correction with the statement that it is on.
+    pub struct CitedCorrection {
+        /// The statement's id.
+        0 => statement: Hash,
+        /// The transaction that drew it.
+        1 => tx: String,
+        /// Its timestamp.
+        2 => time: i64,
+        /// What it says.
+        3 => correction: Correction,
     }
 }
 
 record! {
     /// All that became of a device's day.
-    pub struct DayHistory, "a day's history", version 1 {
+    pub struct DayHistory, "a day's history", version 2 {
         /// The device.
         1 => thing: DeviceId,
         /// The day.
@@ -61,7 +79,7 @@ record! {
         4 => continuity: Option<Continuity>,
         /// The daily block.
         5 => block: Option<BlockRef>,
-        /// The operator's accounts, oldest first: every one after the first is a correction.
+        /// The operator's accounts, oldest first: every one after the first corrects the one before it.
         6 => accounts: Vec<AccountStep>,
         /// The statements whose periods hold the day, by agreement.
         7 => statements: Vec<Citation>,

@@ -20,10 +20,14 @@ pub use data::{
     BlockRef, ChainView, Continuity, DayChange, DayOutcome, DayView, Inclusion, Item, Path, PublishedAccount,
     SummaryPage, SummaryRow, Verdict,
 };
-pub use history::{AccountStep, AuditDay, Basis, BlockView, Citation, Covered, DayHistory, EntryRevision, HistoryPage};
+pub use history::{
+    AccountStep, AuditDay, Basis, BlockView, Citation, CitedCorrection, Covered, DayHistory, EntryRevision, HistoryPage,
+};
 pub use registry::{Approval, DeviceApproval, DeviceChain, DeviceEntry, DevicePage, DeviceView, Roles, RolesStatus};
 pub(crate) use registry::{DeviceRecord, RolesVote};
+pub(crate) use statement::{Corrected, Examined, ShardClosed};
 pub use statement::{
-    Line, Share, SimulatedPeriod, Simulation, Statement, StatementHead, StatementView, Unbilled, UnbilledDays,
+    Correction, Line, Owed, Settlement, Share, SimulatedPeriod, Simulation, Statement, StatementHead, StatementView,
+    Unbilled, UnbilledDays,
 };
 pub use status::{DeviceStatus, Exchange, ExchangeView, Halt, History, Service, Standing, StatusReason};

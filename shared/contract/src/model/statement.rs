@@ -86,6 +86,91 @@ record! {
 }
 
 record! {
+    /// What a day came to.
+    pub struct Owed {
+        /// What the counter counted.
+        0 => quantity: Decimal,
+        /// What that costs, exactly, in major units.
+        1 => amount: Decimal,
+    }
+}
+
+impl Owed {
+    /// What a line says.
+    pub(crate) fn of(line: &Line) -> Self {
+        Self { quantity: line.quantity.clone(), amount: line.amount.clone() }
+    }
+
+    /// What is owed for a day that is not billed.
+    pub(crate) fn nothing() -> Self {
+        Self { quantity: Decimal::zero(), amount: Decimal::zero() }
+    }
+}
+
+record! {
+    /// A day of an earlier period that is billed otherwise than it was.
+    pub struct Correction {
+        /// Where it was metered.
+        0 => point: MeteringPoint,
+        /// By which device.
+        1 => thing: DeviceId,
+        /// On which day.
+        2 => day: LocalDay,
+        /// The statement that spoke last of the day: by a line, a correction, or by billing nothing.
+        3 => corrects: Hash,
+        /// The hash of the version that holds on the day: its price is the day's.
+        4 => terms: Hash,
+        /// What the day was billed at so far; nothing if it was not billed.
+        5 => before: Option<Owed>,
+        /// The line that takes the place of what was there; nothing if the day is not billed any more.
+        6 => line: Option<Line>,
+        /// Why it is not billed; nothing if it is, or if another device serves the point that day.
+        7 => reason: Option<Unbilled>,
+        /// The difference in quantity: below zero if it was too much.
+        8 => quantity: Decimal,
+        /// The difference in amount, exactly.
+        9 => amount: Decimal,
+    }
+}
+
+record! {
+    /// What a day came to with all its corrections.
+    pub(crate) struct Corrected, "a corrected day", version 1 {
+        /// The statements that corrected it, oldest first.
+        1 => statements: Vec<Hash>,
+        /// What it is billed at now.
+        2 => billed: Option<Owed>,
+    }
+}
+
+impl Corrected {
+    /// The statement that spoke last of it.
+    pub(crate) fn newest(&self) -> Option<Hash> {
+        self.statements.last().copied()
+    }
+}
+
+record! {
+    /// How often and how far a shard's periods were closed.
+    pub(crate) struct ShardClosed, "a shard's closed periods", version 1 {
+        /// The last day that a statement of any agreement closed.
+        1 => through: LocalDay,
+        /// Counts the statements from 0.
+        2 => epoch: u64,
+    }
+}
+
+record! {
+    /// How far marks were looked at.
+    pub(crate) struct Examined, "a place among marks", version 1 {
+        /// Where the next statement begins.
+        1 => next: String,
+        /// The last day of that mark that was looked at, if it was begun.
+        2 => day: Option<LocalDay>,
+    }
+}
+
+record! {
     /// A payee's part.
     pub struct Share {
         /// The party.
@@ -112,16 +197,23 @@ record! {
         6 => lines: Vec<Line>,
         /// What is not, and why.
         7 => unbilled: Vec<UnbilledDays>,
-        /// The sum of the lines' quantities, in the tariff's unit.
+        /// The sum of the lines' quantities and the corrections', in the tariff's unit.
         8 => quantity: Decimal,
-        /// The sum of the lines' amounts, exactly.
+        /// The sum of the lines' amounts and the corrections', exactly.
         9 => exact: Decimal,
-        /// That sum in whole minor units: the one place where anything is rounded.
+        /// That sum in whole minor units: the one place where anything is rounded. Below zero the payees owe it to the payer.
         10 => total: i64,
         /// Who pays it.
         11 => payer: Role,
         /// To whom. The shares add up to the total.
         12 => shares: Vec<Share>,
+    } since 2 {
+        /// Days of earlier periods that are billed otherwise than they were.
+        13 => corrections: Vec<Correction>,
+        /// Whether it closes no period: then it holds corrections alone, and its days are those from the first of them to the last.
+        14 => alone: bool,
+        /// Changes that wait for the next statement, since this one has no room for them.
+        15 => waiting: u64,
     }
 }
 
@@ -170,6 +262,23 @@ record! {
         9 => tx: String,
         /// Its timestamp.
         10 => time: i64,
+    } since 2 {
+        /// How many corrections it has.
+        11 => corrections: u64,
+        /// Whether it closes no period and holds corrections alone.
+        12 => alone: bool,
+        /// Changes that wait for the next statement.
+        13 => waiting: u64,
+    }
+}
+
+record! {
+    /// What became of the corrections that were asked for.
+    pub struct Settlement, "a settlement", version 1 {
+        /// The statement; nothing if all that changed comes to what was billed.
+        1 => statement: Option<StatementView>,
+        /// Changes that wait for the next one.
+        2 => waiting: u64,
     }
 }
 

@@ -78,6 +78,7 @@ fn a_day_tells_its_accounts_and_the_statements_that_cite_it() {
     assert_eq!(corrected.outcome, Some(DayOutcome::Differs));
     assert_eq!(corrected.accounts[..3], history.accounts);
     assert!(corrected.statements.iter().all(|citation| !citation.stands && citation.line.is_some()));
+    assert!(corrected.statements.iter().all(|citation| citation.corrections.is_empty()), "not yet");
     assert_eq!(history_of(&ledger, &thing, "2026-03-03").statements.len(), 1);
 }
 
@@ -161,7 +162,7 @@ fn an_auditor_gets_a_day_in_one_answer() {
     let covered: Vec<_> = audit.agreements.iter().map(|c| (c.agreement.as_str(), c.counts)).collect();
     assert_eq!(covered, [("a-1", false)], "not the other points', not the later one's; it does not count just now");
     assert_eq!(audit.history.statements[0].statement, statement.id);
-    assert!(!audit.history.statements[0].stands, "closing would not bill it today");
+    assert!(audit.history.statements[0].stands, "an entry that waits for approval takes no bill back");
     assert_eq!(audit.roles, crate::testing::roles().unwrap());
 
     let approval = DeviceApproval { thing: thing.clone(), entry: dev.entry.hash() };

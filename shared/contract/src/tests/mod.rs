@@ -6,6 +6,7 @@ mod alive;
 mod amendments;
 mod billing;
 mod chains;
+mod corrections;
 mod docs;
 mod history;
 mod pki;

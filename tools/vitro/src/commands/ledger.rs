@@ -14,6 +14,7 @@ mod lifecycle;
 mod make_profile;
 mod print;
 mod registry;
+mod statement;
 
 use std::io::Write;
 
@@ -180,13 +181,21 @@ pub async fn run(args: LedgerArgs, global: &Global, now: i64, out: &mut dyn Writ
         }
         LedgerCommand::Close(period) => {
             let published = client.close(&period.id, period.from, period.to).await?;
-            screen.done(published, |out, view| print::statement(out, view))
+            screen.done(published, |out, view| statement::statement(out, view))
+        }
+        LedgerCommand::Correct { id, version } => {
+            let version = match version {
+                Some(version) => version,
+                None => client.agreement(&id).await?.hash,
+            };
+            let published = client.correct(&id, version).await?;
+            screen.done(published, |out, settlement| statement::settlement(out, settlement))
         }
         LedgerCommand::Statements { id } => {
-            screen.show(&client.statements(&id).await?, |out, heads| print::statements(out, heads))
+            screen.show(&client.statements(&id).await?, |out, heads| statement::statements(out, heads))
         }
         LedgerCommand::Statement { id } => {
-            screen.show(&client.statement(id).await?, |out, view| print::statement(out, view))
+            screen.show(&client.statement(id).await?, |out, view| statement::statement(out, view))
         }
         // Done above, before a ledger was needed.
         LedgerCommand::PutSecret

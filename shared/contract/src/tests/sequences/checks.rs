@@ -6,9 +6,9 @@ use vitro_proof::{DeviceId, Hash, LocalDay};
 
 use super::Caller;
 use super::pool::{DAYS, DEVICES, Sealed, at, pool};
-use super::world::{Deed, World, id, index, who};
+use super::world::{Deed, Seen, World, id, index, who};
 use crate::calls::{self, Call};
-use crate::{Agreement, AgreementId, Hour, Line, OuRole, Path, Record, Role, StatementView, Tariff};
+use crate::{Agreement, AgreementId, Hour, Line, OuRole, Owed, Path, Record, Role, Statement, StatementView};
 
 impl World {
     /// The versions of an agreement that all four approved, each naming the one before it.
@@ -45,7 +45,8 @@ impl World {
             Deed::Terms { terms, .. } => (&terms.id, Some(terms.term.from)),
             Deed::End { last, id, .. } => (id, last.next()),
         };
-        for (_, statement) in self.statements.iter().filter(|(_, statement)| statement.agreement == *id) {
+        let of_periods = |(_, of): &&(Hash, Statement)| of.agreement == *id && !of.alone;
+        for (_, statement) in self.statements.iter().filter(of_periods) {
             assert!(from.is_none_or(|from| statement.to < from), "{id} changed on days that are billed");
         }
         let versions = self.versions(id);
@@ -100,7 +101,8 @@ impl World {
     ) {
         let statement = &view.statement;
         assert_eq!((statement.from, statement.to, &statement.agreement), (first, last, id));
-        for (_, other) in self.statements.iter().filter(|(_, other)| other.agreement == *id) {
+        let of_periods = self.statements.iter().filter(|(_, other)| other.agreement == *id && !other.alone);
+        for (_, other) in of_periods {
             assert!(other.to < first || last < other.from, "two statements of {id} share a day");
         }
         let versions = self.versions(id);
@@ -110,62 +112,44 @@ impl World {
         let until = [terms.term.to, versions.get(n + 1).and_then(|(_, next)| next.term.from.previous()), self.end(id)];
         assert!(terms.term.from <= first, "billed before the version holds");
         assert!(until.into_iter().flatten().all(|until| last <= until), "billed after the version held");
-        assert_eq!((statement.payer, statement.shares.len()), (terms.payer, terms.payees.len()));
-        assert_eq!(statement.shares.iter().map(|share| share.amount).sum::<i64>(), statement.total);
-        let mut sum = vitro_proof::Decimal::zero();
+        self.check_sums(statement);
+        self.check_corrections(id, view.id, statement);
         for line in &statement.lines {
             assert!((first..=last).contains(&line.day));
-            self.check_line(&terms, line);
+            self.check_line(line);
             self.seen.chain_lines += usize::from(!self.approved(&line.thing));
-            assert!(self.billed.insert((id.clone(), line.thing.clone(), line.day)), "billed twice");
-            sum = &sum + &line.amount;
         }
-        assert_eq!(statement.exact, sum);
-        self.seen.lines += statement.lines.len();
+        // What is owed is billed, each day of each device once; nothing else is.
+        let mut billed = 0;
+        for day in (0..=DAYS).map(at).filter(|day| first <= *day && *day <= last) {
+            for member in pool() {
+                let thing = &member.entry.thing;
+                let owed = self.owed(&terms, thing, day, false);
+                let mut lines = statement.lines.iter().filter(|line| line.thing == *thing && line.day == day);
+                assert_eq!(lines.next().map(Owed::of), owed, "{id}: {thing} {day}");
+                assert!(lines.next().is_none(), "billed twice");
+                billed += usize::from(owed.is_some());
+                self.net.insert((id.clone(), thing.clone(), day), (view.id, owed));
+            }
+        }
+        assert_eq!(billed, statement.lines.len());
+        self.seen.lines += billed;
         if n > 0 {
-            self.seen.amended_lines += statement.lines.len();
+            self.seen.amended_lines += billed;
         }
         self.statements.push((view.id, statement.clone()));
     }
 
-    fn check_line(&self, terms: &Agreement, line: &Line) {
-        let Line { thing, day, .. } = line;
-        let member = &pool()[index(thing)];
-        assert!(self.counts(terms, thing, *day), "{thing} counts on {day}, and the parties did not accept it");
-        assert_eq!((&member.entry.shard, &line.point), (&terms.shard, &member.entry.metering_point));
-        assert!(terms.points.as_ref().is_none_or(|points| points.contains(&line.point)));
-        let sealed =
-            *self.blocks.get(&(thing.clone(), line.block)).expect("billed by a block that was never published");
-        assert_eq!((sealed.day.hash, sealed.at, sealed.daily), (line.hash, *day, true));
-        assert!(self.agreed(thing, sealed), "{thing} {day} is billed and does not agree");
-        if let Some(before) = sealed.previous {
-            let before = member.by_hash(before).unwrap();
-            let published = self.blocks.get(&(thing.clone(), before.number));
-            assert!(published.is_some_and(|there| there.day.hash == before.day.hash), "billed after a hole");
-        }
-        let (start, end) = (sealed.day.account.first, sealed.day.account.first + sealed.day.account.count);
-        if let Some(last_good) = self.halts.get(thing) {
-            assert!(last_good.is_some_and(|good| end <= good + 1), "billed beyond the last good number");
-        }
-        match &self.exchange {
-            Some(exchange) if exchange.old == *thing => assert!(*day <= exchange.day, "after its service"),
-            Some(exchange) if exchange.new == *thing => {
-                assert!(exchange.day <= *day && exchange.first <= start, "before its service");
-            }
-            None => {
-                let registered = |n: usize| self.entries.contains_key(&pool()[n].entry.thing);
-                let alone = !registered(0) || !registered(2);
-                assert!(index(thing) == 1 || index(thing) == 3 || alone || self.serves_first(thing), "it waits");
-            }
-            Some(_) => {}
-        }
-        let Tariff::PerUnit(tariff) = &terms.tariff;
-        assert_eq!(line.quantity, sealed.counted, "what the device counted");
-        assert_eq!(line.amount, &sealed.counted * &tariff.price);
+    /// The evidence that a line cites is what was published.
+    pub(super) fn check_line(&self, line: &Line) {
+        assert_eq!(line.point, pool()[index(&line.thing)].entry.metering_point);
+        let sealed = self.blocks.get(&(line.thing.clone(), line.block));
+        let sealed = *sealed.expect("billed by a block that was never published");
+        assert_eq!((sealed.day.hash, sealed.at, sealed.daily), (line.hash, line.day, true));
     }
 
     /// Of the two devices of one point, whether this one was registered to serve it.
-    fn serves_first(&self, thing: &DeviceId) -> bool {
+    pub(super) fn serves_first(&self, thing: &DeviceId) -> bool {
         let call = calls::device(thing);
         let asked = self.ledger.simulate(&who(RC), call.function, &call.args).unwrap();
         call.read(&asked.response.payload).unwrap().serves
@@ -182,7 +166,8 @@ impl World {
     }
 
     /// What must hold in the end: every party reads, nobody else does, and what is told is of what was asked for.
-    pub(super) fn finish(mut self) {
+    pub(super) fn finish(mut self) -> Seen {
+        self.settle_all();
         let strangers = [OuRole::Admin, OuRole::Client].map(|ou| Caller { party: None, ou });
         let nodes = [OuRole::Peer, OuRole::Orderer].map(|ou| Caller { party: Some(Role::Rc), ou });
         for (function, args) in questions() {
@@ -226,9 +211,10 @@ impl World {
         for (hash, statement) in &self.statements {
             assert_eq!(self.told(&calls::statement(*hash)).unwrap().statement, *statement);
         }
+        self.seen
     }
 
-    fn told<T: Record>(&self, call: &Call<T>) -> Option<T> {
+    pub(super) fn told<T: Record>(&self, call: &Call<T>) -> Option<T> {
         let asked = self.ledger.simulate(&who(RC), call.function, &call.args).ok()?;
         Some(call.read(&asked.response.payload).unwrap())
     }

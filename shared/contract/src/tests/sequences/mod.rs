@@ -4,6 +4,7 @@
 //! contract's own functions decide nothing there, so a check that is missing in the contract is seen.
 
 mod checks;
+mod owed;
 mod pool;
 mod rules;
 mod world;
@@ -55,6 +56,8 @@ struct Terms {
     wide: bool,
     /// Which authorities it pins.
     pinned: Pinned,
+    /// Whether SP pays, and not DV.
+    sp_pays: bool,
 }
 
 /// Which authorities an agreement pins.
@@ -86,6 +89,7 @@ enum Step {
     Reinstate { device: usize },
     Exchange { day: usize, last_good: Option<u64>, first: u64 },
     Close { id: usize, from: usize, days: usize },
+    Correct { id: usize, version: usize },
     Alive { south: bool, ago: i64, devices: usize },
     Ask { what: usize },
 }
@@ -103,8 +107,24 @@ fn terms() -> impl Strategy<Value = Terms> {
     let from = prop_oneof![3 => Just(0), 2 => 0..DAYS];
     let pinned = (any::<bool>(), proptest::bool::weighted(0.2))
         .prop_map(|(customers, operators)| Pinned { customers, operators });
-    (0usize..3, 0i64..20, from, proptest::option::weighted(0.2, 0..DAYS), any::<bool>(), pinned)
-        .prop_map(|(id, price, from, days, wide, pinned)| Terms { id, price, from, days, wide, pinned })
+    (
+        0usize..3,
+        0i64..20,
+        from,
+        proptest::option::weighted(0.2, 0..DAYS),
+        any::<bool>(),
+        pinned,
+        proptest::bool::weighted(0.2),
+    )
+        .prop_map(|(id, price, from, days, wide, pinned, sp_pays)| Terms {
+            id,
+            price,
+            from,
+            days,
+            wide,
+            pinned,
+            sp_pays,
+        })
 }
 
 fn picks() -> impl Strategy<Value = Pick> {
@@ -157,6 +177,7 @@ fn steps() -> impl Strategy<Value = Step> {
         3 => devices.prop_map(|device| Step::Reinstate { device }),
         2 => (0..DAYS, good(), 0u64..3).prop_map(|(day, last_good, first)| Step::Exchange { day, last_good, first }),
         8 => (0usize..3, 0..DAYS, 1usize..4).prop_map(|(id, from, days)| Step::Close { id, from, days }),
+        2 => (0usize..3, 0usize..4).prop_map(|(id, version)| Step::Correct { id, version }),
         2 => (any::<bool>(), -1i64..4, 0usize..4).prop_map(|(south, ago, devices)| Step::Alive { south, ago, devices }),
         4 => (0usize..64).prop_map(|what| Step::Ask { what }),
     ]
@@ -223,7 +244,7 @@ fn the_sequences_go_deep() {
         for (step, by) in &sequences().new_tree(&mut runner).unwrap().current() {
             world.take(step, *by);
         }
-        seen.add(&world.seen);
+        seen.add(&world.finish());
     }
     assert!(seen.is_deep(), "{seen:?}");
 }

@@ -18,7 +18,8 @@ pub(super) fn may(function: &str, by: Caller) -> bool {
         | "registry:exchange"
         | "data:publish"
         | "data:alive"
-        | "billing:close" => role == Role::Operator && program,
+        | "billing:close"
+        | "billing:correct" => role == Role::Operator && program,
         "registry:approve_devices" => matches!(role, Role::Rc | Role::Dv) && admin,
         "registry:configure"
         | "agreement:propose"

@@ -10,7 +10,7 @@ use crate::calls::{self, Call};
 use crate::testing::{MemoryLedger, creator};
 use crate::{
     Agreement, AgreementId, Alive, Amendment, Bytes, Creator, DeviceApproval, Exchange, Field, Halt, Hour, Item,
-    OuRole, Record, Role, Roles, Shard, SignOfLife, Statement, StatusReason, Tariff, Termination,
+    OuRole, Owed, Payee, Record, Role, Roles, Shard, SignOfLife, Statement, StatusReason, Tariff, Termination,
 };
 
 /// What all four may approve.
@@ -28,6 +28,9 @@ pub(super) struct Seen {
     pub(super) lines: usize,
     pub(super) amended_lines: usize,
     pub(super) chain_lines: usize,
+    pub(super) corrections: usize,
+    pub(super) credits: usize,
+    pub(super) alone: usize,
     pub(super) forks_refused: usize,
     pub(super) ended: usize,
     pub(super) exchanged: usize,
@@ -41,6 +44,9 @@ impl Seen {
         self.lines += other.lines;
         self.amended_lines += other.amended_lines;
         self.chain_lines += other.chain_lines;
+        self.corrections += other.corrections;
+        self.credits += other.credits;
+        self.alone += other.alone;
         self.forks_refused += other.forks_refused;
         self.ended += other.ended;
         self.exchanged += other.exchanged;
@@ -53,6 +59,9 @@ impl Seen {
             && self.lines > 60
             && self.amended_lines > 5
             && self.chain_lines > 5
+            && self.corrections > 30
+            && self.credits > 5
+            && self.alone > 5
             && self.forks_refused > 20
             && self.ended > 2
             && self.exchanged > 2
@@ -77,7 +86,8 @@ pub(super) struct World {
     pub(super) accounts: BTreeMap<(DeviceId, LocalDay), Vec<Account>>,
     pub(super) halts: BTreeMap<DeviceId, Option<u64>>,
     pub(super) exchange: Option<Exchange>,
-    pub(super) billed: BTreeSet<(AgreementId, DeviceId, LocalDay)>,
+    /// What each closed day is billed at by all statements so far, and which of them spoke last of it.
+    pub(super) net: BTreeMap<(AgreementId, DeviceId, LocalDay), (Hash, Option<Owed>)>,
     pub(super) statements: Vec<(Hash, Statement)>,
     pub(super) hours: BTreeMap<(Shard, Hour), Alive>,
     pub(super) seen: Seen,
@@ -104,6 +114,10 @@ fn agreement(terms: Terms) -> Agreement {
     tariff.price = Decimal::new(terms.price * 25, -2);
     agreement.term.from = at(terms.from);
     agreement.term.to = terms.days.map(|days| at(terms.from + days));
+    if terms.sp_pays {
+        agreement.payer = Role::Sp;
+        agreement.payees = vec![Payee { role: Role::Rc, share: 1 }, Payee { role: Role::Dv, share: 2 }];
+    }
     let [customers, operators] = pool::authorities();
     agreement.authorities = [(customers, terms.pinned.customers), (operators, terms.pinned.operators)]
         .into_iter()
@@ -130,7 +144,7 @@ impl World {
             accounts: BTreeMap::new(),
             halts: BTreeMap::new(),
             exchange: None,
-            billed: BTreeSet::new(),
+            net: BTreeMap::new(),
             statements: Vec::new(),
             hours: BTreeMap::new(),
             seen: Seen::default(),
@@ -205,6 +219,7 @@ impl World {
             }
             Step::Exchange { day, last_good, first } => self.exchange(operator, *day, *last_good, *first),
             Step::Close { id: n, from, days } => self.close(operator, *n, *from, *days),
+            Step::Correct { id, version } => _ = self.correct(by, *id, *version),
             Step::Alive { south, ago, devices } => self.say(operator, *south, *ago, *devices),
             Step::Ask { what } => self.ask(by.unwrap_or(Caller { party: Some(Role::Rc), ou: OuRole::Client }), *what),
         }

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use serde::Serialize;
 use vitro_client::{Channel, Client};
-use vitro_contract::{AliveView, AuditDay, Basis, Citation, DayHistory, Hour, Hours, Shard};
+use vitro_contract::{AliveView, AuditDay, Basis, Citation, CitedCorrection, DayHistory, Hour, Hours, Shard};
 
 use super::Screen;
 use super::print::{Shown, list, short};
@@ -25,7 +25,13 @@ pub(super) fn history(out: &mut dyn Write, day: &DayHistory) -> Shown {
         let what = if n == 0 { "account   " } else { "corrected " };
         line(out, &format!("{what}{} by transaction {} at {}", step.outcome, step.tx, show_seconds(step.time)))?;
     }
-    day.statements.iter().try_for_each(|citation| line(out, &cited(citation)))
+    for citation in &day.statements {
+        line(out, &cited(citation))?;
+        for CitedCorrection { statement, correction, .. } in &citation.corrections {
+            line(out, &format!("          corrected by {}: {} more", short(statement), correction.amount))?;
+        }
+    }
+    Ok(())
 }
 
 fn cited(citation: &Citation) -> String {
@@ -35,7 +41,7 @@ fn cited(citation: &Citation) -> String {
         (None, Some(left)) => format!("not billed: {}", left.reason),
         (None, None) => "nothing".to_owned(),
     };
-    let today = if *stands { "" } else { "; closing today would say otherwise" };
+    let today = if *stands { "" } else { "; the next statement corrects it" };
     format!("statement {} of {agreement}, {from} to {to}: {said}{today}", short(statement))
 }
 

@@ -167,7 +167,15 @@ pub enum LedgerCommand {
     },
     /// Close a period, both days included: the statement is drawn (operator)
     Close(PeriodArgs),
-    /// List the closed periods of an agreement
+    /// Draw a statement of corrections alone: of what changed in closed periods, and cannot wait for the next one (operator)
+    Correct {
+        /// The agreement's id
+        id: AgreementId,
+        /// Hash of the version whose payer, payees and currency the days have; default: the newest
+        #[arg(long)]
+        version: Option<Hash>,
+    },
+    /// List the statements of an agreement: closed periods, then corrections alone
     Statements {
         /// The agreement's id
         id: AgreementId,

@@ -3,8 +3,7 @@
 use std::io::Write;
 
 use vitro_contract::{
-    Agreement, AgreementView, DayView, DeedKind, DeviceChain, DeviceView, RolesStatus, Simulation, StatementHead,
-    StatementView, SummaryRow, Tariff,
+    Agreement, AgreementView, DayView, DeedKind, DeviceChain, DeviceView, RolesStatus, Simulation, SummaryRow, Tariff,
 };
 use vitro_ledger::{Block, ProcessedTransaction};
 use vitro_proof::UnixMillis;
@@ -247,53 +246,4 @@ pub(super) fn day(out: &mut dyn Write, view: &DayView) -> Shown {
         line(out, &format!("account   by transaction {} at {}", account.tx, show_seconds(account.time)))?;
     }
     Ok(())
-}
-
-/// Closed periods.
-pub(super) fn statements(out: &mut dyn Write, heads: &[StatementHead]) -> Shown {
-    let rows: Vec<Vec<String>> = heads
-        .iter()
-        .map(|head| {
-            vec![
-                head.from.to_string(),
-                head.to.to_string(),
-                head.currency.show(head.total),
-                head.lines.to_string(),
-                head.unbilled.to_string(),
-                head.id.to_string(),
-            ]
-        })
-        .collect();
-    table(out, &["FROM", "TO", "TOTAL", "LINES", "UNBILLED", "STATEMENT"], &rows)
-}
-
-/// A statement.
-pub(super) fn statement(out: &mut dyn Write, view: &StatementView) -> Shown {
-    let statement = &view.statement;
-    let currency = &statement.currency;
-    line(out, &format!("statement    {}", view.id))?;
-    line(out, &format!("agreement    {}, {} to {}", statement.agreement, statement.from, statement.to))?;
-    let rows: Vec<Vec<String>> = statement
-        .lines
-        .iter()
-        .map(|item| {
-            vec![
-                item.day.to_string(),
-                item.point.to_string(),
-                item.thing.to_string(),
-                format!("{} {}", item.quantity, item.unit),
-                item.amount.to_string(),
-                format!("{} {}", item.block, short(&item.hash)),
-            ]
-        })
-        .collect();
-    table(out, &["DAY", "METERING POINT", "DEVICE", "QUANTITY", "AMOUNT", "BLOCK"], &rows)?;
-    for left in &statement.unbilled {
-        line(out, &format!("not billed   {} to {}  {}  {}", left.from, left.to, left.point, left.reason))?;
-    }
-    line(out, &format!("total        {} ({} exactly)", currency.show(statement.total), statement.exact))?;
-    for share in &statement.shares {
-        line(out, &format!("share        {} pays {} {}", statement.payer, share.role, currency.show(share.amount)))?;
-    }
-    line(out, &format!("closed by    {}", view.tx))
 }
