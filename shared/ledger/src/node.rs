@@ -248,7 +248,9 @@ pub(crate) fn broken(status: Status) -> CallError {
         }
         source = error.source();
     }
-    CallError::Broken(format!("{:?}: {}", status.code(), status.message()))
+    // What ended a connection, such as a certificate that the node asked for, is told by the causes alone.
+    let cause = status.source().map_or_else(|| status.message().to_owned(), chain);
+    CallError::Broken(format!("{:?}: {cause}", status.code()))
 }
 
 /// An error and its causes in one line; transport errors keep what matters in their causes.
