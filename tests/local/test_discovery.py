@@ -13,7 +13,8 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from stack import StackInfo
+from stack import StackInfo, wait
+from stack.ledger import program as ledger_program
 from stack.model import REPO
 
 pytestmark = pytest.mark.e2e
@@ -99,9 +100,13 @@ def test_errors_are_those_of_the_service(ledger: dict[str, Any], network: str) -
 def run(found: StackInfo) -> Callable[..., subprocess.CompletedProcess[str]]:
     """`vitro ledger …` as one of the ledger's accounts."""
 
-    def call(*arguments: str | Path, account: str = "local") -> subprocess.CompletedProcess[str]:
+    def call(
+        *arguments: str | Path, account: str = "local", endpoint: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
         environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         environment |= found.environment() | {"AWS_ACCESS_KEY_ID": account, "VITRO_CUSTOMER": "acme"}
+        if endpoint is not None:
+            environment["AWS_ENDPOINT_URL_MANAGEDBLOCKCHAIN"] = endpoint
         command = [VITRO, "ledger", *arguments]
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
@@ -201,3 +206,35 @@ def test_one_part_alone_makes_no_profile(run: Run, profiles: dict[str, Path], le
     assert done.returncode == 1
     assert "OperatorMSP must endorse and has no peer" in done.stderr
     assert not out.exists()
+
+
+def test_nodes_that_want_to_know_who_connects(run: Run, tmp_path: Path) -> None:
+    program = ledger_program()
+    assert program is not None
+    folder = tmp_path / "ledger"
+    flags = ("--require-client-certificates", "--managed-blockchain-port", "0")
+    process = subprocess.Popen([program, "--data-dir", folder, *flags], stderr=subprocess.DEVNULL)
+    try:
+        wait.until("the ledger", lambda: (folder / "ready.json").is_file(), 30, 0.05)
+        ready = json.loads((folder / "ready.json").read_text())
+        found = ready["managed_blockchain"]
+        part = tmp_path / "part.json"
+        chain = ("--tls-ca", ready["tls_chain"])
+        done = run("discover", "--network", found["network"], *chain, "--out", part, endpoint=found["endpoint_url"])
+        assert done.returncode == 0, done.stderr
+
+        whole = json.loads(Path(ready["profiles"]["rc"]).read_text())
+        identity, tls = tmp_path / "identity.json", tmp_path / "tls.json"
+        for path, held in ((identity, whole["identity"]), (tls, whole["client_tls"] | {"msp": "RcMSP"})):
+            path.write_text(json.dumps(held))
+            path.chmod(0o600)
+        make = ("make-profile", part, "--operator", "OperatorMSP", "--identity", identity, "--out")
+        shown, hidden = tmp_path / "shown.json", tmp_path / "hidden.json"
+        assert run(*make, shown, "--client-tls", tls).returncode == 0
+        assert run(*make, hidden).returncode == 0
+        done = run("--profile", shown, "status")
+        assert done.returncode == 0, done.stderr
+        assert run("--profile", hidden, "status").returncode == 75
+    finally:
+        process.terminate()
+        process.wait(timeout=30)

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use aws_sdk_secretsmanager::Client;
 use serde::Deserialize;
-use vitro_ledger::{ConnectionProfile, IdentityProfile};
+use vitro_ledger::{ClientTls, ConnectionProfile, IdentityProfile};
 use zeroize::Zeroizing;
 
 use crate::cli::Global;
@@ -80,6 +80,30 @@ impl Holder {
             Self::Identity(identity) => identity,
             Self::Profile(profile) => &profile.identity,
         }
+    }
+
+    /// What a profile shows to nodes that want to know who connects.
+    #[must_use]
+    pub fn client_tls(&self) -> Option<&ClientTls> {
+        match self {
+            Self::Identity(_) => None,
+            Self::Profile(profile) => profile.client_tls.as_ref(),
+        }
+    }
+
+    /// The same, where an identity is itself a certificate for TLS, as `ledger enroll --enrollment-profile tls` gives one.
+    ///
+    /// # Errors
+    /// [`CliError::Refused`] if there is none, or without its key.
+    pub fn as_client_tls(&self) -> Result<ClientTls, CliError> {
+        let found = match self {
+            Self::Profile(profile) => profile.client_tls.clone(),
+            Self::Identity(identity) => identity
+                .key_pem
+                .clone()
+                .map(|key_pem| ClientTls { certificate_pem: identity.certificate_pem.clone(), key_pem }),
+        };
+        found.ok_or_else(|| CliError::Refused("--client-tls names no certificate for TLS with its key".into()))
     }
 }
 

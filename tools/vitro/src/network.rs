@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use vitro_ledger::{ConnectionProfile, EndorserGroup, Endorsers, IdentityProfile, NodeEndpoint};
+use vitro_ledger::{ClientTls, ConnectionProfile, EndorserGroup, Endorsers, IdentityProfile, NodeEndpoint};
 
 use crate::error::CliError;
 
@@ -64,6 +64,8 @@ pub struct Frame {
     pub plan: Plan,
     /// As whom to speak.
     pub identity: IdentityProfile,
+    /// What is shown to nodes that want to know who connects.
+    pub client_tls: Option<ClientTls>,
 }
 
 /// Whose endorsements a transaction needs.
@@ -116,7 +118,7 @@ pub fn join(parts: &[NetworkPart], frame: Frame) -> Result<ConnectionProfile, Cl
         orderers: merge(parts.iter().flat_map(|part| &part.orderers))?,
         endorsers,
         identity: frame.identity,
-        client_tls: None,
+        client_tls: frame.client_tls,
     };
     profile.check().map_err(|error| CliError::Refused(format!("the parts make no profile: {error}")))?;
     Ok(profile)
@@ -177,7 +179,7 @@ mod tests {
 
     fn frame(plan: Plan) -> Frame {
         let identity = IdentityProfile { msp: "m-dv".into(), certificate_pem: "c".into(), key_pem: None };
-        Frame { channel: "mychannel".into(), chaincode: "vitro".into(), plan, identity }
+        Frame { channel: "mychannel".into(), chaincode: "vitro".into(), plan, identity, client_tls: None }
     }
 
     fn parts() -> Vec<NetworkPart> {

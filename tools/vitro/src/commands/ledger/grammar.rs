@@ -229,6 +229,10 @@ pub struct MakeProfileArgs {
     /// As whom to speak: FILE (readable by its owner alone) or secret:NAME, an identity or a profile whose identity is taken
     #[arg(long, value_name = "IDENTITY")]
     pub identity: IdentityPlace,
+    /// What is shown to nodes that want to know who connects: FILE or secret:NAME, as `enroll --enrollment-profile tls` writes it; default:
+    /// what the profile has that --identity names
+    #[arg(long, value_name = "IDENTITY")]
+    pub client_tls: Option<IdentityPlace>,
     /// The channel
     #[arg(long, default_value = "mychannel")]
     pub channel: String,

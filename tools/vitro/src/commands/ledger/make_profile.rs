@@ -16,8 +16,18 @@ pub(super) async fn run(args: &MakeProfileArgs, global: &Global, screen: &mut Sc
         Some(operator) => Plan::Operator(operator.clone()),
         None => Plan::Other(Endorsers { required: args.required.clone(), any_of: args.any_of.clone() }),
     };
-    let identity = identity::read(&args.identity, global).await?.identity().clone();
-    let frame = Frame { channel: args.channel.clone(), chaincode: args.chaincode.clone(), plan, identity };
+    let held = identity::read(&args.identity, global).await?;
+    let client_tls = match &args.client_tls {
+        Some(place) => Some(identity::read(place, global).await?.as_client_tls()?),
+        None => held.client_tls().cloned(),
+    };
+    let frame = Frame {
+        channel: args.channel.clone(),
+        chaincode: args.chaincode.clone(),
+        plan,
+        identity: held.identity().clone(),
+        client_tls,
+    };
     let profile = network::join(&parts, frame)?;
     if profile.identity.key_pem.is_some() {
         // A key or a trust anchor that cannot be read shall be told now, not when somebody connects.
