@@ -218,7 +218,7 @@ impl World {
                 let mut account = last.account.clone();
                 account.missing = vec![];
                 account.count += 1;
-                Item::account(&account)
+                Item::account(&account).numbered(2)
             }
             (Publication::Fork, _) => {
                 let fork = sealed(&self.devices[device]);
@@ -233,7 +233,7 @@ impl World {
             _ => {
                 let next = self.devices[device].seal_day(Some(&increase)).unwrap();
                 self.last[device] = Some(next.clone());
-                Item::day(next.message, &next.account)
+                Item::day(next.message, &next.account).numbered(1)
             }
         }
     }

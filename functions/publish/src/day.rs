@@ -5,7 +5,7 @@ use vitro_cloud::archive::Archive;
 use vitro_cloud::days::{self, DayRow, DayState, DayStore};
 use vitro_cloud::parked::{Park, Parked, ParkedState};
 use vitro_cloud::{Clock, CloudError};
-use vitro_contract::{Bytes, Item, Verdict};
+use vitro_contract::{Bytes, Item, PublishedAccount, Verdict};
 use vitro_proof::crypto::sha256;
 use vitro_proof::{DeviceId, LocalDay};
 
@@ -32,7 +32,8 @@ impl<L: Channel, D: DayStore, A: Archive, P: Park, C: Clock> Publish<L, D, A, P,
             // No block came; or one came after this account, and an account of it follows.
             _ => None,
         };
-        Ok(Some((Subject::Day(Box::new(row)), Item { block, account: bytes })))
+        let item = Item { block, account: bytes, number: Some(row.accounts) };
+        Ok(Some((Subject::Day(Box::new(row)), item)))
     }
 
     /// Notes that a day is published.
@@ -62,7 +63,9 @@ impl<L: Channel, D: DayStore, A: Archive, P: Park, C: Clock> Publish<L, D, A, P,
     /// The transaction that brought the account to the ledger, when an earlier one did: its answer got lost.
     async fn first_publication(&self, row: &DayRow) -> Result<String, Again> {
         let view = self.ledger.day(&row.thing, row.day).await?;
-        let found = view.accounts.into_iter().find(|published| Some(&published.account.0) == row.account.as_ref());
+        // The last that says so: the same may have been said before, and something else in between.
+        let says_so = |published: &PublishedAccount| Some(&published.account.0) == row.account.as_ref();
+        let found = view.accounts.into_iter().rev().find(says_so);
         let what = || format!("the ledger's day {} of {}", row.day, row.thing);
         Ok(found.ok_or_else(|| CloudError::damaged(what(), "it does not hold the account"))?.tx)
     }

@@ -6,7 +6,7 @@ use vitro_cloud::archive::{Archive, block_key};
 use vitro_cloud::days::DayStore;
 use vitro_cloud::parked::{Park, Parked, ParkedState};
 use vitro_cloud::{Clock, CloudError};
-use vitro_contract::{Bytes, Item, Verdict};
+use vitro_contract::{Item, Verdict};
 use vitro_proof::{Block, BlockMessage, BlockNumber, DeviceId, Envelope, LocalDay};
 
 use crate::plan::Subject;
@@ -37,7 +37,7 @@ impl<L: Channel, D: DayStore, A: Archive, P: Park, C: Clock> Publish<L, D, A, P,
             return Err(CloudError::damaged(format!("the archive's {key}"), "it is no interim block").into());
         }
         let interim = Interim { thing: thing.clone(), number, day: block.day };
-        Ok(Some((Subject::Interim(interim), Item { block: Some(Bytes(message)), account: None })))
+        Ok(Some((Subject::Interim(interim), Item::interim(message))))
     }
 
     /// Sets a block aside that the ledger refuses for good.

@@ -87,7 +87,7 @@ mod tests {
         Due {
             messages: vec![],
             subject: Subject::Day(Box::new(row)),
-            item: Item { block: Some(Bytes(vec![0; bytes])), account: None },
+            item: Item { block: Some(Bytes(vec![0; bytes])), account: None, number: None },
         }
     }
 

@@ -284,6 +284,28 @@ async fn a_missing_block_and_its_later_coming_are_two_accounts() {
 }
 
 #[tokio::test]
+async fn what_was_right_in_the_first_place_is_said_again() {
+    let world = world();
+    let day = world.device("dev-1", 1).await.seal_day(Some(&kwh("1"))).unwrap();
+    let mut wrong = day.clone();
+    wrong.account.root = Hash([9; 32]);
+    for (said, outcome) in [
+        (&day, vitro_contract::DayOutcome::Agrees),
+        (&wrong, vitro_contract::DayOutcome::Differs),
+        (&day, vitro_contract::DayOutcome::Agrees),
+    ] {
+        world.settled(said, 0).await;
+        world.channel.trouble([Trouble::After(LedgerError::OutcomeUnknown { tx_id: "t".into() })]);
+        assert_eq!(world.handle(&[("dev-1", "2026-01-02")]).await.0, ["m0"]);
+        assert!(world.handle(&[("dev-1", "2026-01-02")]).await.0.is_empty(), "its answer was lost");
+        let row = world.row("dev-1", "2026-01-02");
+        let view = Client::new(world.channel.clone()).day(&row.thing, row.day).await.unwrap();
+        assert_eq!((view.outcome, row.state), (outcome, DayState::Published));
+        assert_eq!(view.accounts.last().map(|newest| newest.tx.clone()), row.tx, "the transaction of this one");
+    }
+}
+
+#[tokio::test]
 async fn what_is_no_task_or_has_no_account_comes_again() {
     let world = world();
     let bodies = ["{}".to_owned(), r#"{"thing":"dev-9","day":"2026-01-02"}"#.to_owned()];

@@ -141,7 +141,7 @@ fn one(ctx: &Context, tx: &mut Tx<'_>, item: &Item, about: &mut About) -> Result
     }
     match account {
         Some(account) => {
-            let accepted = record_day(ctx, tx, &account, published)?;
+            let accepted = record_day(ctx, tx, &account, item.number, published)?;
             if accepted.code != "unchanged" {
                 late::day(tx, &entry.shard, &thing, account.day, &ctx.tx_id)?;
             }
@@ -224,11 +224,33 @@ fn check_account(opened: &OpenedBlock, account: Option<&Account>) -> Result<(), 
     }
 }
 
+/// Whether an account is to be added. A late repetition never displaces a newer one: by its number it is known, or it comes too late;
+/// without a number, one that was ever there is not added again.
+fn is_new(accounts: &[PublishedAccount], bytes: &[u8], number: Option<u64>) -> Result<bool, Fail> {
+    let Some(number) = number else {
+        return Ok(accounts.iter().all(|published| published.account.0 != bytes));
+    };
+    if let Some(there) = accounts.iter().find(|published| published.number == Some(number)) {
+        return match there.account.0 == bytes {
+            true => Ok(false),
+            false => {
+                Err(refuse("account_taken", format!("transaction {} published another number {number}", there.tx)))
+            }
+        };
+    }
+    if let Some(newer) = accounts.iter().filter_map(|published| published.number).find(|newer| *newer > number) {
+        return Err(refuse("account_superseded", format!("number {newer} is there already")));
+    }
+    // One that was published before the operator counted them.
+    Ok(accounts.last().is_none_or(|newest| newest.number.is_some() || newest.account.0 != bytes))
+}
+
 /// Adds block and account to the device's day.
 fn record_day(
     ctx: &Context,
     tx: &mut Tx<'_>,
     account: &Account,
+    number: Option<u64>,
     published: Option<(OpenedBlock, bool)>,
 ) -> Result<Accepted, Fail> {
     let thing = &account.thing;
@@ -257,11 +279,10 @@ fn record_day(
     if opened.is_none() && !calendar::may_be_over(account.day, ctx.timestamp) {
         return Err(refuse("day_not_over", account.day));
     }
-    // An account that is there already is never added again, so that a late repetition cannot displace a newer one.
     let bytes = account.encode();
-    if record.accounts.iter().all(|published| published.account.0 != bytes) {
+    if is_new(&record.accounts, &bytes, number)? {
         let account = crate::ids::Bytes(bytes);
-        record.accounts.push(PublishedAccount { account, tx: ctx.tx_id.clone(), time: ctx.timestamp });
+        record.accounts.push(PublishedAccount { account, tx: ctx.tx_id.clone(), time: ctx.timestamp, number });
         if code == "unchanged" {
             code = "account_added";
         }

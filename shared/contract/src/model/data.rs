@@ -15,6 +15,9 @@ record! {
         0 => block: Option<Bytes>,
         /// The account's bytes.
         1 => account: Option<Bytes>,
+        /// Which one of the day's accounts it is, as the operator counts them. With it an account may come again after another one: what
+        /// was found at first, and then not, and then after all. Without it an account that was ever there is not added again.
+        2 => number: Option<u64>,
     }
 }
 
@@ -22,19 +25,25 @@ impl Item {
     /// A device's daily block with the operator's account of that day.
     #[must_use]
     pub fn day(message: Vec<u8>, account: &Account) -> Self {
-        Self { block: Some(Bytes(message)), account: Some(Bytes(account.encode())) }
+        Self { block: Some(Bytes(message)), account: Some(Bytes(account.encode())), number: None }
     }
 
     /// An account alone: of a day whose block is there already, or for which none came.
     #[must_use]
     pub fn account(account: &Account) -> Self {
-        Self { block: None, account: Some(Bytes(account.encode())) }
+        Self { block: None, account: Some(Bytes(account.encode())), number: None }
     }
 
     /// An interim block.
     #[must_use]
     pub fn interim(message: Vec<u8>) -> Self {
-        Self { block: Some(Bytes(message)), account: None }
+        Self { block: Some(Bytes(message)), account: None, number: None }
+    }
+
+    /// The same, with the operator's count of the day's accounts.
+    #[must_use]
+    pub fn numbered(self, number: u64) -> Self {
+        Self { number: Some(number), ..self }
     }
 }
 
@@ -139,6 +148,8 @@ record! {
         1 => tx: String,
         /// Its timestamp.
         2 => time: i64,
+        /// Which one of the day's accounts the operator said it is.
+        3 => number: Option<u64>,
     }
 }
 
@@ -168,7 +179,7 @@ impl PublishedAccount {
 
 record! {
     /// A device's day: its block, and a list of accounts that only grows.
-    pub(crate) struct DayRecord, "a day's record", version 1 {
+    pub(crate) struct DayRecord, "a day's record", version 2 {
         /// The daily block.
         1 => block: Option<BlockRef>,
         /// The accounts, oldest first.
@@ -264,7 +275,7 @@ record! {
 
 record! {
     /// Everything the ledger has of a device's day.
-    pub struct DayView, "a day", version 1 {
+    pub struct DayView, "a day", version 2 {
         /// The device.
         1 => thing: DeviceId,
         /// The day.

@@ -62,11 +62,11 @@ fn a_refused_item_writes_nothing_and_holds_nobody_up() {
     let other_day = Account { day: day("2026-03-02"), ..a.account.clone() };
     let other_block = Account { block: Some(BlockNumber(7)), ..a.account.clone() };
     let items = vec![
-        Item { block: None, account: None },
-        Item { block: Some(Bytes(b"nonsense".to_vec())), account: Some(Bytes(a.account.encode())) },
-        Item { block: Some(Bytes(a.message.clone())), account: Some(Bytes(vec![0xff])) },
-        Item { block: Some(Bytes(flipped)), account: Some(Bytes(a.account.encode())) },
-        Item { block: Some(Bytes(a.message.clone())), account: None },
+        Item { block: None, account: None, number: None },
+        Item { block: Some(Bytes(b"nonsense".to_vec())), account: Some(Bytes(a.account.encode())), number: None },
+        Item { block: Some(Bytes(a.message.clone())), account: Some(Bytes(vec![0xff])), number: None },
+        Item { block: Some(Bytes(flipped)), account: Some(Bytes(a.account.encode())), number: None },
+        Item { block: Some(Bytes(a.message.clone())), account: None, number: None },
         Item::day(c.message.clone(), &c.account),
         Item::day(forged.message.clone(), &forged.account),
         Item::day(b.message.clone(), &a.account),
@@ -145,6 +145,45 @@ fn accounts_are_only_appended() {
         ledger.ask(&client(Role::Rc), "data:day", &[b"dev-1".to_vec(), b"2026-03-01".to_vec()]).unwrap();
     let accounts: Vec<_> = view.accounts.iter().map(|published| published.account.0.clone()).collect();
     assert_eq!(accounts, [none.encode(), bad.encode(), sealed.account.encode()]);
+}
+
+#[test]
+fn an_account_may_come_again_after_another_one_by_its_number() {
+    let mut dev = device("dev-1", 1);
+    let mut ledger = ledger_with(&[&dev]);
+    let sealed = dev.seal_day(Some(&Decimal::from(1))).unwrap();
+    let bad = differing(&sealed.account);
+    let mut said = |item: Item| {
+        let verdict = publish(&mut ledger, &[item]).remove(0);
+        (verdict.code, verdict.outcome)
+    };
+    let (agrees, differs) = (Some(DayOutcome::Agrees), Some(DayOutcome::Differs));
+    let good = || Item::account(&sealed.account);
+    assert_eq!(said(Item::day(sealed.message.clone(), &sealed.account).numbered(1)), ("published".into(), agrees));
+    assert_eq!(said(Item::account(&bad).numbered(2)), ("account_added".into(), differs));
+    // Late repetitions of the first: known by their number, or by what they say.
+    assert_eq!(said(good().numbered(1)), ("unchanged".into(), differs));
+    assert_eq!(said(good()), ("unchanged".into(), differs));
+    // What was right in the first place is said again, on purpose.
+    assert_eq!(said(good().numbered(4)), ("account_added".into(), agrees));
+    assert_eq!(said(good().numbered(4)), ("unchanged".into(), agrees));
+    assert_eq!(said(Item::account(&bad).numbered(4)), ("account_taken".into(), None));
+    assert_eq!(said(Item::account(&bad).numbered(3)), ("account_superseded".into(), None));
+    let view: DayView =
+        ledger.ask(&client(Role::Rc), "data:day", &[b"dev-1".to_vec(), b"2026-03-01".to_vec()]).unwrap();
+    assert_eq!(view.outcome, DayOutcome::Agrees);
+    let numbers: Vec<_> = view.accounts.iter().map(|published| published.number).collect();
+    assert_eq!(numbers, [Some(1), Some(2), Some(4)]);
+}
+
+#[test]
+fn an_account_from_before_the_numbers_is_known() {
+    let mut dev = device("dev-1", 1);
+    let mut ledger = ledger_with(&[&dev]);
+    let sealed = dev.seal_day(Some(&Decimal::from(1))).unwrap();
+    let item = Item::day(sealed.message, &sealed.account);
+    assert_eq!(codes(&publish(&mut ledger, std::slice::from_ref(&item))), ["published"]);
+    assert_eq!(codes(&publish(&mut ledger, &[item.numbered(1)])), ["unchanged"]);
 }
 
 #[test]
@@ -263,10 +302,10 @@ proptest! {
         message[in_message] ^= flip;
         account[in_account] ^= flip;
         let items = [
-            Item { block: Some(Bytes(noise.clone())), account: None },
-            Item { block: None, account: Some(Bytes(noise.clone())) },
-            Item { block: Some(Bytes(message)), account: Some(Bytes(sealed.account.encode())) },
-            Item { block: Some(Bytes(sealed.message.clone())), account: Some(Bytes(account)) },
+            Item { block: Some(Bytes(noise.clone())), account: None, number: None },
+            Item { block: None, account: Some(Bytes(noise.clone())), number: None },
+            Item { block: Some(Bytes(message)), account: Some(Bytes(sealed.account.encode())), number: None },
+            Item { block: Some(Bytes(sealed.message.clone())), account: Some(Bytes(account)), number: None },
         ];
         let verdicts = publish(&mut ledger, &items);
         // Only the signature's second form could pass among altered messages, and one flipped byte does not make it.

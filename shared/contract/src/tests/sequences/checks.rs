@@ -205,8 +205,9 @@ impl World {
         }
         for ((thing, day), accounts) in &self.accounts {
             let view = self.told(&calls::day(thing, *day)).unwrap();
-            let told: Vec<Vec<u8>> = view.accounts.into_iter().map(|published| published.account.0).collect();
-            assert_eq!(told, accounts.iter().map(vitro_proof::Account::encode).collect::<Vec<_>>(), "{thing} {day}");
+            let told: Vec<_> = view.accounts.into_iter().map(|there| (there.account.0, there.number)).collect();
+            let known: Vec<_> = accounts.iter().map(|(account, number)| (account.encode(), *number)).collect();
+            assert_eq!(told, known, "{thing} {day}");
         }
         for (hash, statement) in &self.statements {
             assert_eq!(self.told(&calls::statement(*hash)).unwrap().statement, *statement);

@@ -83,7 +83,7 @@ enum Step {
     Terminate { id: usize, last: usize, stale: bool, role: Role },
     Approve { pick: usize, role: Role },
     ApproveByAll { pick: usize },
-    Publish { items: Vec<(usize, Pick, Attested)> },
+    Publish { items: Vec<(usize, Pick, Attested, Option<u64>)> },
     PublishDays { device: usize, days: usize },
     Halt { device: usize, last_good: Option<u64>, for_good: bool },
     Reinstate { device: usize },
@@ -153,7 +153,8 @@ fn newest() -> impl Strategy<Value = usize> {
 fn steps() -> impl Strategy<Value = Step> {
     let devices = 0..DEVICES;
     let good = || proptest::option::weighted(0.8, 0u64..DAYS as u64);
-    let items = proptest::collection::vec((devices.clone(), picks(), attested()), 1..6);
+    let number = proptest::option::weighted(0.4, 1u64..5);
+    let items = proptest::collection::vec((devices.clone(), picks(), attested(), number), 1..6);
     prop_oneof![
         1 => Just(Step::Configure),
         4 => (devices.clone(), prop_oneof![12 => Just(0u8), 1 => 1..3u8])

@@ -69,6 +69,9 @@ impl Seen {
     }
 }
 
+/// An account with the number that the operator gave it.
+type Numbered = (Account, Option<u64>);
+
 /// The ledger, and what was said to it.
 pub(super) struct World {
     pub(super) ledger: MemoryLedger,
@@ -83,7 +86,7 @@ pub(super) struct World {
     /// Approvals of it by an admin's certificate of the role's MSP.
     pub(super) approvals: BTreeSet<(Hash, Role)>,
     pub(super) blocks: BTreeMap<(DeviceId, u64), &'static Sealed>,
-    pub(super) accounts: BTreeMap<(DeviceId, LocalDay), Vec<Account>>,
+    pub(super) accounts: BTreeMap<(DeviceId, LocalDay), Vec<Numbered>>,
     pub(super) halts: BTreeMap<DeviceId, Option<u64>>,
     pub(super) exchange: Option<Exchange>,
     /// What each closed day is billed at by all statements so far, and which of them spoke last of it.
@@ -207,7 +210,7 @@ impl World {
             Step::ApproveByAll { pick } => Role::ALL.into_iter().for_each(|role| self.approve(admin(role), *pick)),
             Step::Publish { items } => self.publish(operator, items),
             Step::PublishDays { device, days } => {
-                let items: Vec<_> = (0..*days).map(|n| (*device, Pick::Main(n), Attested::Agrees)).collect();
+                let items: Vec<_> = (0..*days).map(|n| (*device, Pick::Main(n), Attested::Agrees, None)).collect();
                 self.publish(operator, &items);
             }
             Step::Halt { device, last_good, for_good } => self.halt(operator, *device, *last_good, *for_good),
@@ -301,10 +304,10 @@ impl World {
         }
     }
 
-    fn publish(&mut self, by: Caller, wanted: &[(usize, Pick, Attested)]) {
+    fn publish(&mut self, by: Caller, wanted: &[(usize, Pick, Attested, Option<u64>)]) {
         let mut items = Vec::new();
         let mut meant = Vec::new();
-        for (device, pick, attested) in wanted {
+        for (device, pick, attested, number) in wanted {
             let sealed = pool()[*device].block(*pick);
             let mut account = sealed.day.account.clone();
             match attested {
@@ -315,13 +318,14 @@ impl World {
             }
             let alone = matches!(attested, Attested::Alone | Attested::NoBlock);
             let message = sealed.day.message.clone();
-            items.push(match (sealed.daily, alone) {
+            let item = match (sealed.daily, alone) {
                 (false, _) => Item::interim(message),
                 (true, true) => Item::account(&account),
                 (true, false) => Item::day(message, &account),
-            });
+            };
+            items.push(Item { number: *number, ..item });
             let alone = alone && sealed.daily;
-            meant.push((*device, sealed, account, alone));
+            meant.push((*device, sealed, (account, *number), alone));
         }
         let Some(verdicts) = self.call(by, &calls::publish(&items)) else { return };
         assert_eq!(verdicts.len(), meant.len());
@@ -341,7 +345,20 @@ impl World {
                 continue;
             }
             let accounts = self.accounts.entry((thing, sealed.at)).or_default();
-            if !accounts.contains(&account) {
+            let known = match account.1 {
+                None => accounts.iter().any(|there| there.0 == account.0),
+                Some(number) => {
+                    let newer = accounts.iter().any(|there| there.1 > Some(number));
+                    let known = accounts.contains(&account);
+                    assert!(known || !newer, "an older account displaced a newer one");
+                    assert!(
+                        accounts.iter().all(|there| there.1 != Some(number) || there.0 == account.0),
+                        "one number, two accounts"
+                    );
+                    known || accounts.last() == Some(&(account.0.clone(), None))
+                }
+            };
+            if !known {
                 accounts.push(account);
             }
         }
@@ -443,7 +460,7 @@ impl World {
     /// Whether the newest account of the block's day attests all of the block.
     pub(super) fn agreed(&self, thing: &DeviceId, sealed: &Sealed) -> bool {
         let newest = self.accounts.get(&(thing.clone(), sealed.at)).and_then(|accounts| accounts.last());
-        newest.is_some_and(|account| account.block == Some(BlockNumber(sealed.number)) && agrees(account, sealed))
+        newest.is_some_and(|(account, _)| account.block == Some(BlockNumber(sealed.number)) && agrees(account, sealed))
     }
 }
 
