@@ -8,7 +8,8 @@
 //!
 //! 1. [`Proposal`]: the call, its author, a nonce; author and nonce make the transaction's id. Signed by the author.
 //! 2. [`Ledger::endorse`]: at one peer of each organization that the plan names, in parallel; another organization stands in
-//!    for one that is away. All results must be equal to the byte.
+//!    for one that is away or whose endorsement is not its own. If their results differ by a byte, the remaining organizations are asked, and
+//!    the largest equal set that satisfies the plan counts.
 //! 3. [`Transaction`]: proposal, result and endorsements. Signed by the author again.
 //! 4. [`Ledger::commit`]: the delivery of verdicts is opened, then the transaction is handed to an orderer. If no verdict comes it is
 //!    looked up by its id, and handed in again *unchanged*: the same transaction is valid at most once.

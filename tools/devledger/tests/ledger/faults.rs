@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use vitro_ledger::{LedgerError, PemSigner, Signer, TxValidationCode};
 
@@ -133,6 +134,26 @@ async fn no_orderer_means_not_submitted_and_the_next_orderer_is_tried() {
     assert_eq!(network.client().chain_info().await.unwrap().height, 1);
     profile.orderers.push(alive);
     connect(&profile).submit("put", &args(["a", "1"])).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_orderer_that_swallows_everything_costs_one_wait_and_not_one_a_transaction() {
+    let network = Network::start().await;
+    // It takes connections and never says a word.
+    let hole = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut profile = network.profile("operator");
+    let mut silent = profile.orderers[0].clone();
+    silent.address = format!("https://{}", hole.local_addr().unwrap());
+    profile.orderers.insert(0, silent);
+    let ledger = connect(&profile);
+    ledger.submit("add", &args(["n"])).await.unwrap();
+    let began = Instant::now();
+    for _ in 0..3 {
+        ledger.submit("add", &args(["n"])).await.unwrap();
+    }
+    // One wait for the silent orderer alone would be five seconds.
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert_eq!(verdicts(&network).await, [TxValidationCode::Valid; 4]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
