@@ -146,6 +146,10 @@ fn register(
     let record = DeviceRecord { entry: Bytes(bytes.to_vec()), revision, tx: ctx.tx_id.clone(), time: ctx.timestamp };
     tx.store(&key, &record);
     tx.store(&keys::device_revision(&entry.thing, revision), &record);
+    // An earlier entry again, which was approved then: the device counts at once.
+    if counts(tx, &entry.thing, entry.hash())? {
+        late::device(tx, &entry.thing, &ctx.tx_id)?;
+    }
     Ok(())
 }
 

@@ -173,6 +173,17 @@ fn acceptance_status_and_exchange_correct_what_they_decide() {
     approve(&mut ledger, Role::Rc, &[&dev]).unwrap();
     approve(&mut ledger, Role::Dv, &[&dev]).unwrap();
     assert_eq!(correct(&mut ledger, version).unwrap().statement.unwrap().statement.total, 100);
+    // Nor does a device count less for going back to an entry that was approved before.
+    let (approved, mut other) = (dev.entry.clone(), dev.entry.clone());
+    other.certificate = vitro_proof::Hash([8; 32]);
+    dev.entry = other;
+    register(&mut ledger, &[&dev]);
+    publish(&mut ledger, &sealed(&mut dev, 2).iter().map(item).collect::<Vec<_>>());
+    close(&mut ledger, "2026-03-04", "2026-03-06");
+    dev.entry = approved;
+    register(&mut ledger, &[&dev]);
+    let late = correct(&mut ledger, version).unwrap().statement.unwrap().statement;
+    assert_eq!((late.corrections.len(), late.total), (3, 300));
 }
 
 fn amended(ledger: &mut MemoryLedger, replaces: &Agreement, change: impl FnOnce(&mut Agreement)) -> Amendment {
