@@ -14,6 +14,7 @@ mod publishing;
 mod registry;
 mod sequences;
 mod status;
+mod vectors;
 
 use vitro_proof::{Account, Decimal, LocalDay};
 
