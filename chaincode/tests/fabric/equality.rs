@@ -19,7 +19,8 @@ use vitro_ledger::proto::rwset::{
 use vitro_ledger::{Ledger, LedgerError, PemSigner, Signer};
 use vitro_proof::Hash;
 
-use crate::network::{Network, plan};
+use crate::ledger::{Stage, client, signer};
+use crate::network::Network;
 use crate::support::native::{self, Committed, ReadWriteSet};
 use crate::support::sequences::{Call, Step, Who, World, steps};
 
@@ -46,15 +47,15 @@ pub(crate) async fn compared(network: &Network, chaincode: &str, count: usize) {
     let mut members = Vec::new();
     for role in Role::ALL {
         for ou in [OuRole::Client, OuRole::Admin] {
-            let profile = network.profile(chaincode, role, ou, plan());
+            let profile = network.stage(chaincode).profile(role, ou);
             let identity = &profile.identity;
             let (_, pem) = x509_parser::pem::parse_x509_pem(identity.certificate_pem.as_bytes()).unwrap();
             let certificate_hash = Hash(Sha256::digest(&pem.contents).into());
             members.push(Member {
                 who: Who(role, ou),
-                signer: PemSigner::from_pem(identity.key_pem.as_ref().unwrap().expose()).unwrap(),
+                signer: signer(&profile),
                 creator: Creator { msp: identity.msp.clone(), role: ou, certificate_hash },
-                ledger: network.client(chaincode, role, ou, plan()),
+                ledger: client(&network.stage(chaincode), role, ou),
             });
         }
     }

@@ -1,18 +1,29 @@
 //! The chaincode on a real Fabric network, by the project's own client: `make test-fabric FABRIC_BIN=... FABRIC_CONFIG=...`.
 //!
 //! One test, since there is one network and its ports are fixed: it is brought up, each way to run the chaincode that this release of
-//! Fabric has is deployed and tried, and it is taken down. `FABRIC_SEQUENCES` says how many random sequences of calls are compared with the native run.
+//! Fabric has is deployed and taken through the ledger's tests (`tests/ledger`), and it is taken down. `FABRIC_WAYS` may name the ways (`ccaas
+//! binary node`); `FABRIC_SEQUENCES` says how many random sequences of calls are compared with the native run.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "../../../tests/ledger/disagreement.rs"]
+mod disagreement;
 mod equality;
-mod flow;
+mod killed;
+#[path = "../../../tests/ledger/mod.rs"]
+mod ledger;
 mod network;
 mod service;
 #[path = "../support/mod.rs"]
 mod support;
 
-use network::{Network, POLICY};
+use ledger::{faults, flow};
+use network::Network;
 use service::Service;
+use tokio::runtime::Runtime;
+use vitro_contract::Role;
+
+/// Who runs another chaincode than the others where organizations disagree.
+const CONTRARY: Role = Role::Dv;
 
 #[test]
 #[ignore = "needs Fabric's binaries: make test-fabric"]
@@ -20,33 +31,57 @@ fn the_chaincode_runs_on_real_fabric_in_every_way() {
     let network = Network::up();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     println!("Fabric {}", network.version());
-    if network.takes_services() {
-        let service = Service::new(&network);
-        let id = network.deploy("vitro-service", &service.packages().join("vitro_0.0.1.ccaas.tar.gz"), POLICY);
-        let mut running = service.start(&id);
-        runtime.block_on(flow::whole(&network, "vitro-service"));
-        println!("as a service, by mutual TLS: {id}");
-        runtime.block_on(flow::killed(&network, "vitro-service", |_| {
-            running.kill();
-            running = service.start(&id);
-        }));
-        println!("as a service: killed in mid-transaction");
-    }
-    let packages = Service::new(&network);
-    let package = packages.packages().join("vitro_0.0.1.binary.tar.gz");
-    let id = network.deploy("vitro-binary", &package, POLICY);
-    runtime.block_on(flow::whole(&network, "vitro-binary"));
-    println!("by an external builder: {id}");
-    runtime.block_on(flow::killed(&network, "vitro-binary", Network::kill_chaincodes));
-    println!("by an external builder: killed in mid-transaction");
-    if network::has_npm() {
-        let id = network.deploy("vitro-node", &packages.packages().join("vitro_0.0.1.node.tar.gz"), POLICY);
-        runtime.block_on(flow::whole(&network, "vitro-node"));
-        println!("in a Node package: {id}");
-    } else {
-        println!("NOT RUN: the Node package, since there is no npm");
+    let own = Service::new(&network, service::program(), "127.0.0.1:9990");
+    let contrary = Service::new(&network, service::contrary(), "127.0.0.1:9991");
+    let wanted = std::env::var("FABRIC_WAYS").unwrap_or_else(|_| "ccaas binary node".to_owned());
+    for way in wanted.split_whitespace() {
+        match way {
+            "ccaas" if !network.takes_services() => println!("this release knows no chaincode as a service"),
+            "node" if !network::has_npm() => println!("NOT RUN: the Node package, since there is no npm"),
+            _ => goes(way, &network, &own, &contrary, &runtime),
+        }
     }
     let sequences = std::env::var("FABRIC_SEQUENCES").ok().and_then(|count| count.parse().ok()).unwrap_or(50);
-    network.deploy("vitro-equal", &package, POLICY);
-    runtime.block_on(equality::compared(&network, "vitro-equal", sequences));
+    if sequences > 0 {
+        network.deploy("vitro-equal", &own.package("binary"));
+        runtime.block_on(equality::compared(&network, "vitro-equal", sequences));
+    }
+}
+
+/// Everything, the chaincode being run in one way.
+fn goes(way: &str, network: &Network, own: &Service, contrary: &Service, runtime: &Runtime) {
+    let as_service = way == "ccaas";
+    let name = format!("vitro-{way}");
+    let id = network.deploy(&name, &own.package(way));
+    println!("{way}: {id}");
+    let mut running = as_service.then(|| own.start(&id));
+    let stage = network.stage(&name);
+    runtime.block_on(flow::whole(&stage));
+    println!("  from roles to a published day: the operator alone is refused, a party's peer is away");
+    runtime.block_on(faults::conflicts(&stage));
+    println!("  conflicts");
+    runtime.block_on(faults::oversized(&stage));
+    println!("  an oversized transaction");
+    runtime.block_on(faults::orderer_killed(&stage));
+    println!("  the orderer killed between acknowledgement and commit");
+    runtime.block_on(killed::killed(&stage, |network| match &mut running {
+        Some(service) => {
+            service.kill();
+            *service = own.start(&id);
+        }
+        None => network.kill_chaincodes(),
+    }));
+    println!("  the chaincode killed in mid-transaction");
+
+    let name = format!("vitro-{way}-disputed");
+    // A service knows one package id; the next one takes its place.
+    drop(running);
+    let id = network.deploy_but(&name, &own.package(way), &[(CONTRARY, &contrary.package(way))]);
+    let mut services = Vec::new();
+    if as_service {
+        services.push(own.start(&id));
+        services.push(contrary.start(&network::package_id(&contrary.package(way))));
+    }
+    runtime.block_on(disagreement::disagreement(&network.stage(&name), CONTRARY));
+    println!("  organizations that disagree");
 }

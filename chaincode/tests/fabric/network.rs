@@ -2,18 +2,16 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
-use std::time::Duration;
 
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use vitro_contract::{OuRole, Role};
-use vitro_ledger::{
-    ConnectionProfile, EndorserGroup, Endorsers, IdentityProfile, Ledger, Limits, NodeEndpoint, PemSigner,
-    SystemEnvironment,
-};
+use vitro_ledger::{ConnectionProfile, IdentityProfile, NodeEndpoint};
+
+use crate::ledger::{Stage, msp, plan};
 
 /// The operator and two of the parties, as in production.
-pub(crate) const POLICY: &str = "AND('OperatorMSP.peer',OutOf(2,'RcMSP.peer','DvMSP.peer','SpMSP.peer'))";
+const POLICY: &str = "AND('OperatorMSP.peer',OutOf(2,'RcMSP.peer','DvMSP.peer','SpMSP.peer'))";
 
 /// Organizations in the order of [`Role::ALL`], with their peers' ports.
 const ORGANIZATIONS: [(&str, u16); 4] = [("operator", 7051), ("rc", 8051), ("dv", 9051), ("sp", 10051)];
@@ -49,9 +47,14 @@ impl Network {
 
     /// Runs one of the network's scripts.
     pub(crate) fn script(&self, name: &str, arguments: &[&str]) -> Result<String, String> {
-        let script = repository().join("tests/fabric").join(name);
-        // The scripts look for configuration in FABRIC_CONFIG, which is inherited.
-        run(Command::new(script).args(arguments).env("NET", self.folder.path()).env("FABRIC_BIN", &self.binaries))
+        run(self.command(&repository().join("tests/fabric").join(name)).args(arguments))
+    }
+
+    /// The scripts look for configuration in FABRIC_CONFIG, which is inherited.
+    fn command(&self, script: &Path) -> Command {
+        let mut command = Command::new(script);
+        command.env("NET", self.folder.path()).env("FABRIC_BIN", &self.binaries);
+        command
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -70,8 +73,19 @@ impl Network {
     }
 
     /// Installs, approves and commits a package; its id.
-    pub(crate) fn deploy(&self, name: &str, package: &Path, policy: &str) -> String {
-        let told = self.script("deploy.sh", &[name, package.to_str().unwrap(), "1", "1", policy]).unwrap();
+    pub(crate) fn deploy(&self, chaincode: &str, package: &Path) -> String {
+        self.deploy_but(chaincode, package, &[])
+    }
+
+    /// The same, with another package for some organizations.
+    pub(crate) fn deploy_but(&self, chaincode: &str, package: &Path, others: &[(Role, &Path)]) -> String {
+        let script = repository().join("tests/fabric/deploy.sh");
+        let mut command = self.command(&script);
+        command.arg(chaincode).arg(package).args(["1", "1", POLICY]);
+        for (role, other) in others {
+            command.env(format!("PACKAGE_{}", name(*role)), other);
+        }
+        let told = run(&mut command).unwrap();
         let id = told.lines().find_map(|line| line.strip_prefix("package id "));
         id.unwrap_or_else(|| panic!("{told}")).to_owned()
     }
@@ -89,15 +103,20 @@ impl Network {
         }
     }
 
-    /// A client of a party's admin or user, whose transactions are endorsed as `endorsers` says.
-    pub(crate) fn client(&self, chaincode: &str, role: Role, ou: OuRole, endorsers: Endorsers) -> Ledger {
-        let profile = self.profile(chaincode, role, ou, endorsers);
-        let signer = PemSigner::from_pem(profile.identity.key_pem.as_ref().unwrap().expose()).unwrap();
-        let limits = Limits { commit: Duration::from_secs(60), attempts: 10, ..Limits::default() };
-        Ledger::connect(&profile, Arc::new(signer), Arc::new(SystemEnvironment), limits).unwrap()
+    /// Kills one of its programs, as it was started by the scripts, without warning.
+    fn kill(&self, name: &str) {
+        let pid = std::fs::read_to_string(self.folder.path().join("data").join(format!("{name}.pid"))).unwrap();
+        run(Command::new("kill").args(["-9", pid.trim()])).unwrap();
+        // Until the kernel has closed its port nobody else can have it; the script waits for that, too.
+        self.script("down.sh", &[name]).unwrap();
     }
 
-    pub(crate) fn profile(&self, chaincode: &str, role: Role, ou: OuRole, endorsers: Endorsers) -> ConnectionProfile {
+    /// What runs under a chaincode's name, as the tests see it.
+    pub(crate) fn stage<'a>(&'a self, chaincode: &'a str) -> Deployed<'a> {
+        Deployed { network: self, chaincode }
+    }
+
+    fn profile(&self, chaincode: &str, role: Role, ou: OuRole) -> ConnectionProfile {
         let crypto = self.folder.path().join("crypto");
         let read = |path: PathBuf| std::fs::read_to_string(&path).unwrap_or_else(|_| panic!("{}", path.display()));
         let peers = ORGANIZATIONS.iter().zip(Role::ALL).map(|(&(name, port), role)| NodeEndpoint {
@@ -117,7 +136,7 @@ impl Network {
             tls_ca_pem: read(crypto.join("ordererOrganizations/example.com/tlsca/tlsca.example.com-cert.pem")),
             server_name: None,
         };
-        let name = ORGANIZATIONS[Role::ALL.iter().position(|known| *known == role).unwrap()].0;
+        let name = name(role);
         let user = if ou == OuRole::Admin { "Admin" } else { "User1" };
         let user = format!("{user}@{name}.example.com");
         let own = crypto.join(format!("peerOrganizations/{name}.example.com/users/{user}/msp"));
@@ -132,7 +151,7 @@ impl Network {
             chaincode: chaincode.to_owned(),
             peers,
             orderers: vec![orderer],
-            endorsers,
+            endorsers: plan(),
             identity,
             client_tls: None,
         }
@@ -157,17 +176,40 @@ impl Drop for Network {
     }
 }
 
-fn msp(role: Role) -> String {
-    vitro_contract::testing::roles().unwrap().msp(role).to_string()
+/// A chaincode of a network.
+pub(crate) struct Deployed<'a> {
+    pub(crate) network: &'a Network,
+    pub(crate) chaincode: &'a str,
 }
 
-/// The operator and two of the parties.
-pub(crate) fn plan() -> Endorsers {
-    let parties = [Role::Rc, Role::Dv, Role::Sp].map(msp).to_vec();
-    Endorsers { required: vec![msp(Role::Operator)], any_of: vec![EndorserGroup { count: 2, of: parties }] }
+impl Stage for Deployed<'_> {
+    fn profile(&self, role: Role, ou: OuRole) -> ConnectionProfile {
+        self.network.profile(self.chaincode, role, ou)
+    }
+
+    fn peer_down(&self, role: Role) {
+        self.network.script("peer-down.sh", &[name(role)]).unwrap();
+    }
+
+    fn peer_up(&self, role: Role) {
+        self.network.script("peer-up.sh", &[name(role)]).unwrap();
+    }
+
+    fn kill_orderer(&self) {
+        self.network.kill("orderer");
+    }
+
+    fn start_orderer(&self) {
+        self.network.script("orderer-up.sh", &[]).unwrap();
+    }
 }
 
-/// The operator alone.
-pub(crate) fn alone() -> Endorsers {
-    Endorsers { required: vec![msp(Role::Operator)], any_of: vec![] }
+/// An organization's short name.
+fn name(role: Role) -> &'static str {
+    ORGANIZATIONS[Role::ALL.iter().position(|known| *known == role).unwrap()].0
+}
+
+/// The id of a package: its label, which all here share, and its hash.
+pub(crate) fn package_id(package: &Path) -> String {
+    format!("vitro_0.0.1:{}", hex::encode(Sha256::digest(std::fs::read(package).unwrap())))
 }

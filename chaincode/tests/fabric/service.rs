@@ -1,6 +1,6 @@
 //! The chaincode's packages, and the chaincode as a service that this test supervises.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -9,23 +9,31 @@ use tempfile::TempDir;
 
 use crate::network::{Network, repository, run};
 
-const ADDRESS: &str = "127.0.0.1:9990";
-
-/// Packages of the program under test, and the certificates of a service by mutual TLS.
+/// A program's packages, and the certificates of a service by mutual TLS.
 pub(crate) struct Service {
+    program: PathBuf,
+    address: &'static str,
     folder: TempDir,
     log: PathBuf,
 }
 
 /// The program that is tested: what `make chaincode` built, or else this build's.
-fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     std::env::var_os("VITRO_CHAINCODE").map_or_else(|| env!("CARGO_BIN_EXE_vitro-chaincode").into(), PathBuf::from)
 }
 
+/// One that keeps other values than it says: `cargo build --example contrary`, which `make test-fabric` does.
+pub(crate) fn contrary() -> PathBuf {
+    let path = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("examples/contrary");
+    assert!(path.exists(), "{}: cargo build --package vitro-chaincode --example contrary", path.display());
+    path
+}
+
 impl Service {
-    pub(crate) fn new(network: &Network) -> Self {
-        let service =
-            Self { folder: tempfile::tempdir().unwrap(), log: network.folder().join("logs/chaincode-service.log") };
+    /// Packages of a program, which as a service listens on `address`.
+    pub(crate) fn new(network: &Network, program: PathBuf, address: &'static str) -> Self {
+        let log = network.folder().join("logs/chaincode-service.log");
+        let service = Self { program, address, folder: tempfile::tempdir().unwrap(), log };
         let ca_key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -41,8 +49,8 @@ impl Service {
         }
         let path = |name: &str| service.path(name);
         let mut command = Command::new("python3");
-        command.arg(repository().join("tools/chaincode_package.py")).arg("--program").arg(program());
-        command.args(["--version", "0.0.1", "--address", ADDRESS, "--out"]).arg(service.packages());
+        command.arg(repository().join("tools/chaincode_package.py")).arg("--program").arg(&service.program);
+        command.args(["--version", "0.0.1", "--address", address, "--out"]).arg(service.folder.path());
         command.arg("--tls-root").arg(path("ca.pem"));
         command.arg("--tls-client-cert").arg(path("client.pem")).arg("--tls-client-key").arg(path("client.key"));
         run(&mut command).unwrap();
@@ -57,16 +65,17 @@ impl Service {
         std::fs::write(self.path(name), text).unwrap();
     }
 
-    pub(crate) fn packages(&self) -> &Path {
-        self.folder.path()
+    /// The package for a way to run it.
+    pub(crate) fn package(&self, way: &str) -> PathBuf {
+        self.path(&format!("vitro_0.0.1.{way}.tar.gz"))
     }
 
     /// Starts the service and waits until it listens.
     pub(crate) fn start(&self, id: &str) -> Running {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(&self.log).unwrap();
-        let child = Command::new(program())
+        let child = Command::new(&self.program)
             .env("CHAINCODE_ID", id)
-            .env("CHAINCODE_SERVER_ADDRESS", ADDRESS)
+            .env("CHAINCODE_SERVER_ADDRESS", self.address)
             .env("CHAINCODE_TLS_KEY", self.path("server.key"))
             .env("CHAINCODE_TLS_CERT", self.path("server.pem"))
             .env("CHAINCODE_CLIENT_CA_CERT", self.path("ca.pem"))
@@ -75,7 +84,7 @@ impl Service {
             .spawn()
             .unwrap();
         let until = Instant::now() + Duration::from_secs(60);
-        while std::net::TcpStream::connect(ADDRESS).is_err() {
+        while std::net::TcpStream::connect(self.address).is_err() {
             assert!(Instant::now() < until, "the service does not listen");
             std::thread::sleep(Duration::from_millis(50));
         }

@@ -7,6 +7,9 @@ mod delivery;
 mod false_peer;
 mod faults;
 mod flow;
+#[path = "../../../../tests/ledger/mod.rs"]
+mod ledger;
 mod process;
+mod stage;
 mod support;
 mod wrong_answers;

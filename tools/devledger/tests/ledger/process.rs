@@ -13,7 +13,7 @@ use vitro_ledger::{Committed, ConnectionProfile, Ledger, TxValidationCode};
 use crate::support::connect;
 
 /// A running program; killed when a test fails.
-struct Program {
+pub(crate) struct Program {
     child: Child,
     folder: PathBuf,
 }
@@ -27,8 +27,13 @@ impl Drop for Program {
 
 impl Program {
     async fn start(folder: &Path) -> Self {
+        Self::start_with(folder, 20).await
+    }
+
+    /// With another BatchTimeout.
+    pub(crate) async fn start_with(folder: &Path, batch_timeout_ms: u32) -> Self {
         let child = Command::new(env!("CARGO_BIN_EXE_vitro-devledger"))
-            .args(["--batch-timeout-ms", "20", "--data-dir"])
+            .args(["--batch-timeout-ms", &batch_timeout_ms.to_string(), "--data-dir"])
             .arg(folder)
             .stderr(Stdio::null())
             .spawn()
@@ -48,8 +53,18 @@ impl Program {
     }
 
     fn client(&self, name: &str) -> Ledger {
+        connect(&self.profile(name))
+    }
+
+    pub(crate) fn profile(&self, name: &str) -> ConnectionProfile {
         let text = std::fs::read_to_string(self.folder.join(format!("profiles/{name}.json")));
-        connect(&ConnectionProfile::from_json(&text.unwrap()).unwrap())
+        ConnectionProfile::from_json(&text.unwrap()).unwrap()
+    }
+
+    /// Kills it without warning.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 }
 
@@ -170,8 +185,7 @@ async fn four_parties_configure_and_every_acknowledged_write_survives_kills() {
             committed.push(receiver.recv().await.unwrap());
         }
         // SIGKILL, while four submissions are under way.
-        program.child.kill().unwrap();
-        program.child.wait().unwrap();
+        program.kill();
         work.iter().for_each(tokio::task::JoinHandle::abort);
         drop(sender);
         while let Some(done) = receiver.recv().await {
