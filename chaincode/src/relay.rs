@@ -39,6 +39,7 @@ where
     let to_shim = shim.sender.clone();
     let mut up = tokio::spawn(carry_to_peer(shim, to_peer, Arc::clone(&state)));
     let mut down = pin!(carry_to_shim(from_peer, &to_shim, &state));
+    let mut wait = Duration::MAX;
     let ended = tokio::select! {
         ended = &mut down => ended,
         () = stop => {
@@ -51,11 +52,9 @@ where
                     let _ = timeout(LINGER, down).await;
                     return Ok(());
                 }
-                () = sleep(FAREWELL) => {
-                    tracing::warn!("calls that still run are broken off");
-                    up.abort();
-                }
+                () = sleep(FAREWELL) => tracing::warn!("calls that still run are broken off"),
             }
+            wait = LINGER;
             Ok(())
         }
     };
@@ -65,10 +64,10 @@ where
             break;
         }
     }
-    // When nothing runs there the other direction ends the shim's stream, and itself.
+    // The other direction goes on answering in the peer's place. It ends itself, and the shim's stream, when nothing runs there any more.
     state.changed.notify_one();
-    // Cancelled, or over by itself; it does not panic.
-    let _ = up.await;
+    // Over by itself, or left to itself; it does not panic.
+    let _ = timeout(wait, up).await;
     ended
 }
 
