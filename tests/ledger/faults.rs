@@ -70,7 +70,7 @@ pub(crate) async fn oversized(stage: &impl Stage) {
     let operator = client(stage, Role::Operator, OuRole::Client);
     let mut device = registered(&operator, "large-1", 81).await;
     let good = day(&device.seal_day(Some(&Decimal::from(1))).unwrap());
-    let junk = Item { block: Some(Bytes(vec![0x5a; TOO_LARGE])), account: None };
+    let junk = Item { block: Some(Bytes(vec![0x5a; TOO_LARGE])), account: None, number: None };
     let most = operator.channel_config().await.unwrap().batch_size.absolute_max_bytes;
     assert!((most as usize) < TOO_LARGE, "{most} bytes");
     let before = operator.chain_info().await.unwrap();
