@@ -27,15 +27,9 @@ pub fn ended(period: PeriodKind, held: &Held, closed: &[StatementHead], last: Lo
     let days: Vec<LocalDay> = days.take_while(|day| *day >= held.from).collect();
     let mut periods: Vec<(LocalDay, LocalDay)> = match period {
         PeriodKind::Days => Vec::new(),
-        PeriodKind::Day => days.into_iter().map(|day| (day, day)).collect(),
-        PeriodKind::Month => days
-            .into_iter()
-            .filter_map(|day| {
-                let (year, month, _) = day.parts();
-                let first = LocalDay::new(year, month, 1).ok()?;
-                (period.admits(first, day) && first >= held.from).then_some((first, day))
-            })
-            .collect(),
+        PeriodKind::Day | PeriodKind::Month => {
+            days.into_iter().filter_map(|day| Some((period.ending(held, day)?, day))).collect()
+        }
     };
     // A statement of corrections alone closes nothing.
     periods.retain(|(from, to)| closed.iter().all(|head| head.alone || head.to < *from || *to < head.from));
@@ -112,10 +106,15 @@ pub(crate) mod tests {
         let monthly = held("2025-11-15", Some("2026-02-28"));
         assert_eq!(
             text(ended(months, &monthly, &[], day("2026-03-20"))),
-            ["2025-12-01/2025-12-31", "2026-01-01/2026-01-31", "2026-02-01/2026-02-28"],
+            ["2025-11-15/2025-11-30", "2025-12-01/2025-12-31", "2026-01-01/2026-01-31", "2026-02-01/2026-02-28"],
             "the first month is not whole"
         );
-        assert_eq!(text(ended(months, &monthly, &[], day("2026-01-30"))), ["2025-12-01/2025-12-31"]);
+        let parts = ["2025-11-15/2025-11-30", "2025-12-01/2025-12-31"];
+        assert_eq!(text(ended(months, &monthly, &[], day("2026-01-30"))), parts);
+        let short = held("2025-11-15", Some("2025-12-20"));
+        assert_eq!(text(ended(months, &short, &[], day("2025-12-19"))), ["2025-11-15/2025-11-30"]);
+        let parts = ["2025-11-15/2025-11-30", "2025-12-01/2025-12-20"];
+        assert_eq!(text(ended(months, &short, &[], day("2025-12-20"))), parts);
         assert_eq!(text(ended(PeriodKind::Days, &held("2026-01-01", None), &[], day("2026-01-30"))), [""; 0]);
         assert_eq!(text(ended(day_by_day, &daily, &[], day("2026-01-04"))), [""; 0]);
     }

@@ -1,6 +1,8 @@
 //! Whether a device counts for an agreement on a day. This is the one place that says so.
 //!
-//! It counts if RC and DV approved its entry in force; or if a chain of certificates that is registered for it leads to an authority that
+//! It counts if RC and DV approved its entry in force, or, of its entries, one that has the sensor table of the day's block: a device is
+//! its key and its metering point, so a new table or certificate that waits for approval takes nothing from the days before it. It counts
+//! as well if a chain of certificates that is registered for it leads to an authority that
 //! the agreement pins, names this device and its key, and was good, with every certificate of it, in the last second of the day. That is
 //! when the device signs its block: a certificate says whose key it is, and when. So a device's first day counts from its middle on, a
 //! day on which its certificate ended does not, and days before a renewal count by the certificate that they had.
@@ -8,9 +10,11 @@
 //! The contract reads no clock, so a day of the past counts as it did; and it has no revocation lists: a revoked device is suspended on
 //! the ledger.
 
+use std::collections::BTreeSet;
+
 use vitro_proof::chain::{Certificate, VerifiedChain, verify_lasting};
 use vitro_proof::crypto::sha256;
-use vitro_proof::{DeviceId, Hash, LocalDay, UnixMillis};
+use vitro_proof::{Block, DeviceId, Hash, LocalDay, SensorTable, UnixMillis};
 
 use crate::calendar;
 use crate::error::ContractError;
@@ -34,6 +38,8 @@ pub(crate) struct Accepted {
 pub(crate) struct Acceptance {
     entry: DeviceEntry,
     approved: bool,
+    /// The versions of the sensor tables in earlier entries that RC and DV approved.
+    approved_tables: BTreeSet<u64>,
     authorities: Vec<Bytes>,
     /// With each certificate's own validity, in seconds: what was not good then is not verified.
     chains: Vec<(DeviceChain, i64, i64)>,
@@ -42,8 +48,15 @@ pub(crate) struct Acceptance {
 impl Acceptance {
     /// What is known of a device and what an agreement says. Nothing is verified yet.
     pub(crate) fn of(tx: &mut Tx<'_>, terms: &Agreement, thing: &DeviceId) -> Result<Self, ContractError> {
-        let (_, entry) = registry::load(tx, thing)?;
+        let (record, entry) = registry::load(tx, thing)?;
         let approved = registry::counts(tx, thing, entry.hash())?;
+        let mut approved_tables = BTreeSet::new();
+        for revision in (0..record.revision).filter(|_| !approved) {
+            let earlier = registry::revision(tx, thing, revision)?;
+            if registry::counts(tx, thing, earlier.hash())? {
+                approved_tables.extend(earlier.tables.iter().map(SensorTable::version));
+            }
+        }
         let mut chains = Vec::new();
         if !approved && !terms.authorities.is_empty() {
             for chain in registered(tx, thing)? {
@@ -54,21 +67,22 @@ impl Acceptance {
                 }
             }
         }
-        Ok(Self { entry, approved, authorities: terms.authorities.clone(), chains })
+        Ok(Self { entry, approved, approved_tables, authorities: terms.authorities.clone(), chains })
     }
 
-    /// Whether the device counts on a day, and why. `end` is where the day's block ends it, in Unix seconds; a day without a block ends
-    /// where it does in UTC.
+    /// Whether the device counts on a day, and why. A day without a block ends where it does in UTC, and counts by any entry.
     pub(crate) fn on(
         &self,
         tx: &mut Tx<'_>,
         day: LocalDay,
-        end: Option<i64>,
+        block: Option<&Block>,
     ) -> Result<Option<Accepted>, ContractError> {
-        if self.approved {
+        let is_approved = |table: u64| self.approved_tables.contains(&table);
+        if self.approved || block.map_or(!self.approved_tables.is_empty(), |block| is_approved(block.table_version)) {
             return Ok(Some(Accepted { by: Basis::Approvals, chain: None }));
         }
-        let second = end.unwrap_or_else(|| calendar::utc_end(day)).saturating_sub(1);
+        let end = block.map_or_else(|| calendar::utc_end(day), |block| block.bounds.to);
+        let second = end.saturating_sub(1);
         // The newest first: mostly it is the one.
         for (chain, first, last) in self.chains.iter().rev() {
             if !(*first..=*last).contains(&second) {

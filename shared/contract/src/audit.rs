@@ -138,7 +138,6 @@ pub(crate) fn day(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) -> Result<Re
     let revision = in_force.map_or(0, |revision| revision.revision);
     let mut services = status::services(tx, &entry.metering_point)?;
     services.retain(|service| service.thing == thing);
-    let end = stored.as_ref().map(|stored| stored.opened.block.bounds.to);
     let mut agreements = Vec::new();
     for id in agreement::ids(tx)? {
         for InForce { agreement, hash, held } in agreement::in_force(tx, &id)? {
@@ -147,7 +146,11 @@ pub(crate) fn day(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) -> Result<Re
             }
             let is_covered = |point| agreement.points.as_ref().is_none_or(|points| points.contains(point));
             for service in services.iter().filter(|service| service.holds(day) && is_covered(&service.point)) {
-                let accepted = Acceptance::of(tx, &agreement, &thing)?.on(tx, day, end)?;
+                let accepted = Acceptance::of(tx, &agreement, &thing)?.on(
+                    tx,
+                    day,
+                    stored.as_ref().map(|stored| &stored.opened.block),
+                )?;
                 let chain = accepted.as_ref().and_then(|accepted| accepted.chain);
                 agreements.push(Covered {
                     agreement: id.clone(),

@@ -13,8 +13,8 @@ use crate::error::ContractError;
 use crate::ids::{AgreementId, MeteringPoint, Role, Shard};
 use crate::keys;
 use crate::model::{
-    Agreement, Continuity, Correction, DayOutcome, DayRecord, DeviceStatus, Line, PerUnit, Service, Settlement, Share,
-    Statement, StatementHead, StatementView, Tariff, Unbilled, UnbilledDays,
+    Agreement, Continuity, Correction, DayOutcome, DayRecord, DeviceStatus, Held, Line, PerUnit, PeriodKind, Service,
+    Settlement, Share, Statement, StatementHead, StatementView, Tariff, Unbilled, UnbilledDays,
 };
 use crate::money;
 use crate::status;
@@ -47,8 +47,8 @@ pub(crate) fn close(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) -> Result<
             return Err(ContractError::PeriodOverlaps(format!("{} to {} is closed", head.from, head.to)));
         }
     }
-    let InForce { agreement, hash: agreement_hash, .. } = agreement::holding(tx, &id, from, to)?;
-    check_period(ctx, &agreement, from, to)?;
+    let InForce { agreement, hash: agreement_hash, held } = agreement::holding(tx, &id, from, to)?;
+    check_period(ctx, agreement.term.period, &held, from, to)?;
     let days = calendar::days(from, to, MAX_DAYS)?;
     let mut bill = Bill::default();
     for (point, services) in agreement::points(tx, &agreement)? {
@@ -101,9 +101,14 @@ fn drawn(ctx: &Context, tx: &mut Tx<'_>, statement: Statement) -> Result<Stateme
     Ok(view)
 }
 
-fn check_period(ctx: &Context, agreement: &Agreement, from: LocalDay, to: LocalDay) -> Result<(), ContractError> {
-    let period = agreement.term.period;
-    if !period.admits(from, to) {
+fn check_period(
+    ctx: &Context,
+    period: PeriodKind,
+    held: &Held,
+    from: LocalDay,
+    to: LocalDay,
+) -> Result<(), ContractError> {
+    if !period.admits(held, from, to) {
         return Err(ContractError::BadPeriod(format!("{from} to {to} is not a period of kind {period}")));
     }
     if !calendar::may_be_over(to, ctx.timestamp) {
@@ -166,32 +171,28 @@ fn settled(tx: &mut Tx<'_>, id: &AgreementId) -> Result<Vec<StatementHead>, Cont
 struct Served<'a> {
     service: &'a Service,
     /// Nothing where it is not asked whether the device counts.
-    acceptance: Option<Acceptance>,
+    acceptance: Acceptance,
     status: DeviceStatus,
 }
 
 impl<'a> Served<'a> {
     fn of(tx: &mut Tx<'_>, agreement: &Agreement, service: &'a Service) -> Result<Self, ContractError> {
-        let acceptance = Some(Acceptance::of(tx, agreement, &service.thing)?);
+        let acceptance = Acceptance::of(tx, agreement, &service.thing)?;
         Ok(Self { service, acceptance, status: status::of(tx, &service.thing)? })
     }
 }
 
-/// What would be said today of a device's day at one of the points that it served; nothing if it did not serve it that day. Of a day that
-/// is billed it is not asked again whether the device counts: the parties had accepted it, and an entry that waits for approval takes
-/// no bill back.
+/// What would be said today of a device's day at one of the points that it served; nothing if it did not serve it that day.
 pub(crate) fn today(
     tx: &mut Tx<'_>,
     agreement: &Agreement,
     services: &[Service],
     thing: &DeviceId,
     day: LocalDay,
-    is_billed: bool,
 ) -> Result<Option<Result<Line, Unbilled>>, ContractError> {
     match services.iter().find(|service| service.thing == *thing && service.holds(day)) {
         Some(service) => {
-            let mut served = Served::of(tx, agreement, service)?;
-            served.acceptance = served.acceptance.filter(|_| !is_billed);
+            let served = Served::of(tx, agreement, service)?;
             line(tx, agreement, &served, day).map(Some)
         }
         None => Ok(None),
@@ -307,10 +308,7 @@ fn line(
         Some(block) => by_number(tx, thing, block.number)?,
         None => None,
     };
-    let end = stored.as_ref().map(|stored| stored.opened.block.bounds.to);
-    if let Some(acceptance) = &served.acceptance
-        && acceptance.on(tx, day, end)?.is_none()
-    {
+    if served.acceptance.on(tx, day, stored.as_ref().map(|stored| &stored.opened.block))?.is_none() {
         return Ok(Err(Unbilled::NotApproved));
     }
     let Some(record) = record else { return Ok(Err(Unbilled::NotPublished)) };

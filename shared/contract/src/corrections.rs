@@ -1,8 +1,7 @@
 //! Corrections: what was billed and would be billed otherwise today. Nothing billed is touched; the difference goes on a later statement.
 //!
 //! A correction bills a day by the terms that held on it, and goes on a statement with the same payer, payees, currency and unit, or on
-//! one of corrections alone. What a day came to with all its corrections is kept, so that each difference is taken once. A line is not
-//! taken back because the device's newest entry waits for approval: the parties had accepted the device when it was billed.
+//! one of corrections alone. What a day came to with all its corrections is kept, so that each difference is taken once.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -186,7 +185,7 @@ impl<'a> Search<'a> {
         self.days -= 1;
         self.seen.insert((thing.clone(), day));
         let services = status::services(tx, &entry.metering_point)?;
-        let today = billing::today(tx, &version.agreement, &services, thing, day, before.is_some())?;
+        let today = billing::today(tx, &version.agreement, &services, thing, day)?;
         let (line, reason) = match today {
             Some(Ok(line)) => (Some(line), None),
             Some(Err(reason)) => (None, Some(reason)),

@@ -146,10 +146,6 @@ fn register(
     let record = DeviceRecord { entry: Bytes(bytes.to_vec()), revision, tx: ctx.tx_id.clone(), time: ctx.timestamp };
     tx.store(&key, &record);
     tx.store(&keys::device_revision(&entry.thing, revision), &record);
-    // An earlier entry again, which was approved then: the device counts at once.
-    if counts(tx, &entry.thing, entry.hash())? {
-        late::device(tx, &entry.thing, &ctx.tx_id)?;
-    }
     Ok(())
 }
 
@@ -276,6 +272,12 @@ pub(crate) fn load(tx: &mut Tx<'_>, thing: &DeviceId) -> Result<(DeviceRecord, D
     let record: DeviceRecord = find(tx, thing)?.ok_or_else(|| ContractError::UnknownDevice(thing.to_string()))?;
     let entry = record.open()?;
     Ok((record, entry))
+}
+
+/// One of a device's entries: every revision up to the one in force is there.
+pub(crate) fn revision(tx: &mut Tx<'_>, thing: &DeviceId, revision: u64) -> Result<DeviceEntry, ContractError> {
+    let key = keys::device_revision(thing, revision);
+    tx.load::<DeviceRecord>(&key)?.ok_or_else(|| ContractError::Damaged(key.clone()))?.open()
 }
 
 /// A device's record, if it is registered.

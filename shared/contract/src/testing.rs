@@ -238,6 +238,8 @@ pub struct TestDevice {
     first: u64,
     closing: Option<Decimal>,
     next_day: LocalDay,
+    /// The version of the sensor table that its blocks name.
+    pub table_version: u64,
 }
 
 /// A device's daily block with the account that agrees with it.
@@ -287,6 +289,7 @@ impl TestDevice {
             first: 0,
             closing: None,
             next_day: first_day,
+            table_version: 1,
         })
     }
 
@@ -367,7 +370,7 @@ impl TestDevice {
             root,
             bytes: 500 * count,
             units: count,
-            table_version: 1,
+            table_version: self.table_version,
             summaries_digest: summary::digest(&salt, &summaries),
         };
         let message = BlockMessage::seal(BlockNumber(self.number), &block, salt, summaries, &self.signer)

@@ -136,7 +136,7 @@ fn cite(
         let billed = corrected.map_or_else(|| line.map(Owed::of), |corrected| corrected.billed);
         let (_, entry) = registry::load(tx, thing)?;
         let services = status::services(tx, &entry.metering_point)?;
-        let today = billing::today(tx, &terms, &services, thing, day, billed.is_some())?;
+        let today = billing::today(tx, &terms, &services, thing, day)?;
         let stands = today.and_then(Result::ok).as_ref().map(Owed::of) == billed;
         found.entry(day).or_default().push(Citation {
             statement: view.id,

@@ -105,8 +105,7 @@ pub(crate) fn summaries(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) -> Res
             }
             let record: DayRecord = tx::read(&key, &bytes)?;
             let stored = block_of(tx, &thing, &record)?;
-            let end = stored.as_ref().map(|stored| stored.opened.block.bounds.to);
-            let counts = acceptance.on(tx, day, end)?.is_some();
+            let counts = acceptance.on(tx, day, stored.as_ref().map(|stored| &stored.opened.block))?.is_some();
             let (outcome, opened) = (record.outcome(stored.as_ref().map(|s| &s.opened)), stored.map(|s| s.opened));
             let (continuity, summaries) = match opened {
                 Some(opened) => {

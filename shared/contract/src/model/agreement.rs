@@ -120,17 +120,31 @@ impl PeriodKind {
         periods
     }
 
-    /// Whether the days, both included, are such a period.
+    /// The first day of the period that ends with a day, of terms that hold on some days: of a month that these begin or end within, the
+    /// part of it. Nothing if no period ends there, or periods are any days.
     #[must_use]
-    pub fn admits(self, from: LocalDay, to: LocalDay) -> bool {
+    pub fn ending(self, held: &Held, to: LocalDay) -> Option<LocalDay> {
+        if !held.covers(to, to) {
+            return None;
+        }
         match self {
-            Self::Days => from <= to,
-            Self::Day => from == to,
+            Self::Days => None,
+            Self::Day => Some(to),
             Self::Month => {
-                let ((year, month, first), (to_year, to_month, _)) = (from.parts(), to.parts());
-                let last = to.next().is_none_or(|next| next.parts().2 == 1);
-                (year, month) == (to_year, to_month) && first == 1 && last
+                let ends = held.to == Some(to) || to.next().is_none_or(|next| self.begins(next));
+                let (year, month, _) = to.parts();
+                let first = LocalDay::new(year, month, 1).ok().filter(|_| ends)?;
+                Some(first.max(held.from))
             }
+        }
+    }
+
+    /// Whether the days, both included, are such a period of terms that hold on some days.
+    #[must_use]
+    pub fn admits(self, held: &Held, from: LocalDay, to: LocalDay) -> bool {
+        match self {
+            Self::Days => from <= to && held.covers(from, to),
+            Self::Day | Self::Month => self.ending(held, to) == Some(from),
         }
     }
 }
@@ -530,12 +544,35 @@ mod tests {
 
     #[test]
     fn periods_are_of_their_kind() {
-        let admits = |kind: PeriodKind, from: &str, to: &str| kind.admits(from.parse().unwrap(), to.parse().unwrap());
+        let held =
+            |from: &str, to: Option<&str>| Held { from: from.parse().unwrap(), to: to.map(|to| to.parse().unwrap()) };
+        let always = held("2000-01-01", None);
+        let of = |kind: PeriodKind, held: &Held, from: &str, to: &str| {
+            kind.admits(held, from.parse().unwrap(), to.parse().unwrap())
+        };
+        let admits = |kind: PeriodKind, from: &str, to: &str| of(kind, &always, from, to);
         assert!(admits(PeriodKind::Month, "2024-02-01", "2024-02-29"));
         assert!(!admits(PeriodKind::Month, "2024-02-01", "2024-02-28"));
         assert!(!admits(PeriodKind::Month, "2023-02-01", "2024-02-29"));
         assert!(admits(PeriodKind::Day, "2024-02-28", "2024-02-28"));
         assert!(!admits(PeriodKind::Days, "2024-02-28", "2024-02-27"));
+        // Of months that the terms begin and end within, the parts.
+        let part = held("2024-02-10", Some("2024-05-20"));
+        for (from, to, is_one) in [
+            ("2024-02-10", "2024-02-29", true),
+            ("2024-02-01", "2024-02-29", false),
+            ("2024-02-11", "2024-02-29", false),
+            ("2024-03-01", "2024-03-31", true),
+            ("2024-05-01", "2024-05-20", true),
+            ("2024-05-01", "2024-05-19", false),
+            ("2024-05-01", "2024-05-31", false),
+        ] {
+            assert_eq!(of(PeriodKind::Month, &part, from, to), is_one, "{from} to {to}");
+        }
+        let within = held("2024-02-10", Some("2024-02-12"));
+        assert!(of(PeriodKind::Month, &within, "2024-02-10", "2024-02-12"));
+        assert!(!of(PeriodKind::Days, &within, "2024-02-09", "2024-02-12"));
+        assert!(!of(PeriodKind::Day, &within, "2024-02-09", "2024-02-09"));
     }
 
     #[test]

@@ -157,7 +157,7 @@ record! {
 words! {
     /// By what a device counts for an agreement.
     pub enum Basis {
-        /// RC and DV approved the entry in force.
+        /// RC and DV approved the entry in force, or an earlier one that has the sensor table of the day's block.
         0 "approvals" => Approvals,
         /// A chain of certificates to an authority that the agreement pins was good when the day ended.
         1 "chain" => Chain,

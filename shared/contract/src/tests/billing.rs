@@ -117,6 +117,49 @@ fn a_period_closes_once() {
 }
 
 #[test]
+fn what_is_published_after_an_early_close_is_billed_all_the_same() {
+    let mut dev = device("dev-1", 1);
+    let mut ledger = ledger_with(&[&dev]);
+    activate(&mut ledger, &agreement());
+    let days: Vec<TestDay> = (0..3).map(|_| dev.seal_day(Some(&Decimal::from(4))).unwrap()).collect();
+    let items: Vec<Item> = days.iter().map(|day| Item::day(day.message.clone(), &day.account)).collect();
+    let over = crate::calendar::utc_end(day("2026-03-03"));
+    ledger.now = over - 15 * 3_600 - 1;
+    assert_eq!(close(&mut ledger, "2026-03-01", "2026-03-03").unwrap_err().code(), "period_not_over");
+    // At 09:00 UTC of the last day it is over on Kiritimati, and nowhere else. Who closes then, or lies about the time, gets an empty
+    // statement, and every day on the next one.
+    ledger.now += 1;
+    let hasty = close(&mut ledger, "2026-03-01", "2026-03-03").unwrap();
+    assert_eq!((hasty.statement.lines.len(), hasty.statement.total), (0, 0));
+    ledger.now += 10 * 86_400;
+    publish(&mut ledger, &items);
+    let next = close(&mut ledger, "2026-03-04", "2026-03-05").unwrap().statement;
+    assert_eq!((next.corrections.len(), next.total), (3, 200), "the first day counts from its first value: nothing");
+}
+
+#[test]
+fn a_part_of_a_month_is_billed_where_the_term_begins_and_ends() {
+    let mut dev = device("dev-1", 1);
+    let mut ledger = ledger_with(&[&dev]);
+    let mut terms = agreement();
+    terms.term.period = PeriodKind::Month;
+    (terms.term.from, terms.term.to) = (day("2026-03-15"), Some(day("2026-05-20")));
+    activate(&mut ledger, &terms);
+    for _ in 0..90 {
+        let sealed = dev.seal_day(Some(&Decimal::from(4))).unwrap();
+        publish(&mut ledger, &[Item::day(sealed.message, &sealed.account)]);
+    }
+    for (from, to) in [("2026-03-01", "2026-03-31"), ("2026-03-16", "2026-03-31"), ("2026-05-01", "2026-05-31")] {
+        assert_eq!(close(&mut ledger, from, to).unwrap_err().code(), "bad_period");
+    }
+    let lines =
+        |ledger: &mut MemoryLedger, from: &str, to: &str| close(ledger, from, to).unwrap().statement.lines.len();
+    assert_eq!(lines(&mut ledger, "2026-03-15", "2026-03-31"), 17);
+    assert_eq!(lines(&mut ledger, "2026-04-01", "2026-04-30"), 30);
+    assert_eq!(lines(&mut ledger, "2026-05-01", "2026-05-20"), 20);
+}
+
+#[test]
 fn a_day_after_a_hole_is_billed_only_when_it_is_filled() {
     for filled in [false, true] {
         let mut dev = device("dev-1", 1);

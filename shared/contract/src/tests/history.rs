@@ -160,7 +160,7 @@ fn an_auditor_gets_a_day_in_one_answer() {
     assert_eq!(audit.entries[1].entry.certificate, vitro_proof::Hash([7; 32]));
     assert_eq!(audit.device.changes.last().unwrap().standing, Standing::Suspended);
     let covered: Vec<_> = audit.agreements.iter().map(|c| (c.agreement.as_str(), c.counts)).collect();
-    assert_eq!(covered, [("a-1", false)], "not the other points', not the later one's; it does not count just now");
+    assert_eq!(covered, [("a-1", true)], "not the other points', not the later one's; by the entry that was approved");
     assert_eq!(audit.history.statements[0].statement, statement.id);
     assert!(audit.history.statements[0].stands, "an entry that waits for approval takes no bill back");
     assert_eq!(audit.roles, crate::testing::roles().unwrap());

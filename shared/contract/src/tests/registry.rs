@@ -1,10 +1,10 @@
 //! Roles and devices.
 
-use vitro_proof::{Hash, SensorTable};
+use vitro_proof::{Decimal, Hash, SensorTable};
 
-use super::{approve, device, ledger, ledger_with, register};
-use crate::testing::{MemoryLedger, admin, client, creator, roles};
-use crate::{DevicePage, DeviceView, OuRole, Record, Role, Roles, RolesStatus};
+use super::{activate, agreement, approve, day, device, first_day, ledger, ledger_with, publish, register};
+use crate::testing::{MemoryLedger, TestDevice, admin, client, creator, roles};
+use crate::{DevicePage, DeviceView, Item, OuRole, Record, Role, Roles, RolesStatus, Unbilled, calls};
 
 const CONFIGURE: &str = "registry:configure";
 
@@ -103,6 +103,42 @@ fn the_operator_alone_cannot_make_a_device_count() {
     register(&mut ledger, &[&more]);
     assert!(!counts(&ledger));
     assert_eq!(approve(&mut ledger, Role::Rc, &[&dev]).unwrap_err().code(), "entry_mismatch");
+}
+
+#[test]
+fn an_entry_that_waits_for_approval_takes_nothing_from_the_days_under_an_approved_table() {
+    let mut dev = device("dev-1", 1);
+    let mut ledger = ledger_with(&[&dev]);
+    activate(&mut ledger, &agreement());
+    let publish_day = |ledger: &mut MemoryLedger, dev: &mut TestDevice| {
+        let sealed = dev.seal_day(Some(&Decimal::from(1))).unwrap();
+        publish(ledger, &[Item::day(sealed.message, &sealed.account)]);
+    };
+    publish_day(&mut ledger, &mut dev);
+    // A renewed certificate, and one more table, both waiting for RC and DV.
+    dev.entry.certificate = Hash([3; 32]);
+    register(&mut ledger, &[&dev]);
+    publish_day(&mut ledger, &mut dev);
+    let sensors = dev.entry.tables[0].sensors().to_vec();
+    dev.entry.tables.push(SensorTable::new(2, sensors).unwrap());
+    register(&mut ledger, &[&dev]);
+    publish_day(&mut ledger, &mut dev);
+    dev.table_version = 2;
+    publish_day(&mut ledger, &mut dev);
+    let lines = |ledger: &MemoryLedger| {
+        let call = calls::close(&agreement().id, first_day(), day("2026-03-04"));
+        let closed = ledger.simulate(&client(Role::Operator), call.function, &call.args).unwrap();
+        let statement = call.read(&closed.response.payload).unwrap().statement;
+        let days: Vec<String> = statement.lines.iter().map(|line| line.day.to_string()).collect();
+        (days, statement.unbilled)
+    };
+    let (days, unbilled) = lines(&ledger);
+    assert_eq!(days, ["2026-03-01", "2026-03-02", "2026-03-03"]);
+    assert_eq!((unbilled.len(), unbilled[0].reason), (1, Unbilled::NotApproved), "its table was seen by nobody");
+    approve(&mut ledger, Role::Rc, &[&dev]).unwrap();
+    assert_eq!(lines(&ledger).0.len(), 3);
+    approve(&mut ledger, Role::Dv, &[&dev]).unwrap();
+    assert_eq!(lines(&ledger).0.len(), 4);
 }
 
 #[test]

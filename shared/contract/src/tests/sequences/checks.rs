@@ -124,7 +124,7 @@ impl World {
         for day in (0..=DAYS).map(at).filter(|day| first <= *day && *day <= last) {
             for member in pool() {
                 let thing = &member.entry.thing;
-                let owed = self.owed(&terms, thing, day, false);
+                let owed = self.owed(&terms, thing, day);
                 let mut lines = statement.lines.iter().filter(|line| line.thing == *thing && line.day == day);
                 assert_eq!(lines.next().map(Owed::of), owed, "{id}: {thing} {day}");
                 assert!(lines.next().is_none(), "billed twice");

@@ -18,14 +18,13 @@ pub(super) fn settles(terms: &Agreement) -> (Role, Vec<(Role, u64)>) {
 const OPERATOR: Caller = Caller { party: Some(Role::Operator), ou: OuRole::Client };
 
 impl World {
-    /// What a device's day comes to by an agreement's terms. Of a day that is billed it is not asked whether the device counts.
-    pub(super) fn owed(&self, terms: &Agreement, thing: &DeviceId, day: LocalDay, billed: bool) -> Option<Owed> {
+    /// What a device's day comes to by an agreement's terms.
+    pub(super) fn owed(&self, terms: &Agreement, thing: &DeviceId, day: LocalDay) -> Option<Owed> {
         let member = &pool()[index(thing)];
         let entry = &member.entry;
         let covered = entry.shard == terms.shard
             && terms.points.as_ref().is_none_or(|points| points.contains(&entry.metering_point));
-        let accepted = billed || self.counts(terms, thing, day);
-        if !self.entries.contains_key(thing) || !covered || !accepted {
+        if !self.entries.contains_key(thing) || !covered || !self.counts(terms, thing, day) {
             return None;
         }
         let mut published = self.blocks.iter().filter(|((of, _), _)| of == thing).map(|(_, sealed)| *sealed);
@@ -80,7 +79,7 @@ impl World {
             assert_eq!(correction.point, pool()[index(thing)].entry.metering_point);
             let before = self.net(id, thing, *day);
             assert_eq!(correction.before, before, "{thing} {day}: what was billed so far");
-            let after = self.owed(terms, thing, *day, before.is_some());
+            let after = self.owed(terms, thing, *day);
             let line = correction.line.as_ref();
             assert_eq!(line.map(|line| Owed { quantity: line.quantity.clone(), amount: line.amount.clone() }), after);
             assert_ne!(before, after, "{thing} {day}: nothing to correct");
@@ -116,7 +115,7 @@ impl World {
             for member in pool() {
                 let thing = &member.entry.thing;
                 let billed = self.net(id, thing, *day);
-                let owed = self.owed(terms, thing, *day, billed.is_some());
+                let owed = self.owed(terms, thing, *day);
                 assert_eq!(billed, owed, "{id}: {thing} {day} is billed otherwise than it is owed");
             }
         }
@@ -212,7 +211,7 @@ impl World {
                 let Some(cited) = statements.iter().find(|cited| cited.agreement == *id) else { continue };
                 assert!(closed.contains(&day));
                 let billed = self.net(id, thing, day);
-                let owed = self.owed(self.version_on(id, day).1, thing, day, billed.is_some());
+                let owed = self.owed(self.version_on(id, day).1, thing, day);
                 assert_eq!(cited.stands, billed == owed, "{id}: {thing} {day}");
                 let mine = |(_, statement): &&(Hash, Statement)| {
                     statement.agreement == *id

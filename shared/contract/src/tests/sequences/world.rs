@@ -441,6 +441,12 @@ impl World {
         [Role::Rc, Role::Dv].into_iter().all(|role| self.device_approvals.contains(&(thing.clone(), *entry, role)))
     }
 
+    /// Whether RC and DV approved any of its entries: all of the pool's have the same sensor table.
+    fn accepted(&self, thing: &DeviceId) -> bool {
+        let mut by_rc = self.device_approvals.iter().filter(|(of, _, role)| of == thing && *role == Role::Rc);
+        by_rc.any(|(of, entry, _)| self.device_approvals.contains(&(of.clone(), *entry, Role::Dv)))
+    }
+
     /// Whether a chain was registered that leads to an authority which the terms pin, and is good when the day ends.
     pub(super) fn certified(&self, terms: &Agreement, thing: &DeviceId, day: LocalDay) -> bool {
         let member = &pool()[index(thing)];
@@ -454,7 +460,7 @@ impl World {
 
     /// Whether the parties accepted the device for a day: by their word on it, or on who vouches for it.
     pub(super) fn counts(&self, terms: &Agreement, thing: &DeviceId, day: LocalDay) -> bool {
-        self.approved(thing) || self.certified(terms, thing, day)
+        self.accepted(thing) || self.certified(terms, thing, day)
     }
 
     /// Whether the newest account of the block's day attests all of the block.
