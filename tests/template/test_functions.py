@@ -34,8 +34,17 @@ ENVIRONMENT = {
         *("VITRO_IOT_ENDPOINT", "VITRO_COMMAND_KEY", "VITRO_SETTLE_SECONDS", "VITRO_BACKFILL_ATTEMPTS"),
         *("VITRO_DATA_KEYS_SECRET", "VITRO_RETIRED_KEYS_SECRET"),
     },
-    "heartbeat": {"VITRO_READINGS_TABLE", "VITRO_DEVICES_TABLE", "VITRO_LIVENESS_MINUTES"},
-    "publish": {"VITRO_DAYS_TABLE", "VITRO_PARKED_TABLE", "VITRO_ARCHIVE_BUCKET", "VITRO_FABRIC_SECRET"},
+    "heartbeat": {
+        *("VITRO_READINGS_TABLE", "VITRO_DEVICES_TABLE", "VITRO_LIVENESS_MINUTES"),
+        *("VITRO_HOURS_TABLE", "VITRO_ARCHIVE_BUCKET", "VITRO_PUBLISH_QUEUE_URL"),
+    },
+    "publish": {
+        "VITRO_DAYS_TABLE",
+        "VITRO_HOURS_TABLE",
+        "VITRO_PARKED_TABLE",
+        "VITRO_ARCHIVE_BUCKET",
+        "VITRO_FABRIC_SECRET",
+    },
     "bill": {"VITRO_ARCHIVE_BUCKET", "VITRO_FABRIC_SECRET"},
     "register": {
         *("VITRO_DEVICES_TABLE", "VITRO_IDENTITIES_TABLE", "VITRO_MANIFEST_TABLE", "VITRO_TRUST_TABLE"),
@@ -50,10 +59,11 @@ ENVIRONMENT = {
 }
 
 SCHEDULES = {
-    "summarize": ("P-deadline", "rate(1 hour)", '{"deadline":true}'),
-    "heartbeat": ("P-heartbeat", "rate(5 minutes)", "{}"),
-    "trust": ("P-trust", "rate(${TrustMinutes} minutes)", "{}"),
-    "bill": ("P-bill", "cron(0 6 * * ? *)", "{}"),
+    ("summarize", "P-deadline", "rate(1 hour)", '{"deadline":true}'),
+    ("heartbeat", "P-heartbeat", "rate(5 minutes)", "{}"),
+    ("heartbeat", "P-hours", "cron(5 * * * ? *)", '{"hours":true}'),
+    ("trust", "P-trust", "rate(${TrustMinutes} minutes)", "{}"),
+    ("bill", "P-bill", "cron(0 6 * * ? *)", "{}"),
 }
 
 
@@ -98,12 +108,12 @@ def test_logs_have_a_group_that_forgets(template: Template) -> None:
 
 
 def test_schedules_retry_and_keep_what_failed(template: Template) -> None:
-    found = {}
+    found = set()
     for name, properties in template.functions().items():
         for event in properties["Events"].values():
             if event["Type"] == "ScheduleV2":
                 schedule = event["Properties"]
-                found[name] = (schedule["Name"], schedule["ScheduleExpression"], schedule["Input"])
+                found.add((name, schedule["Name"], schedule["ScheduleExpression"], schedule["Input"]))
                 assert schedule["RoleArn"] == "SchedulesRole.Arn"
                 assert schedule["DeadLetterConfig"] == {"Arn": "SchedulesDeadLetters.Arn"}
                 assert schedule["RetryPolicy"]["MaximumRetryAttempts"] > 0

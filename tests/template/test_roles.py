@@ -62,10 +62,15 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
     "HeartbeatRole": {
         "DevicesTable.Arn/index/liveness": {"dynamodb:Query"},
         "ReadingsTable.Arn": {"dynamodb:Query"},
-        "DevicesTable.Arn": {"dynamodb:GetItem", "dynamodb:UpdateItem"},
+        "DevicesTable.Arn": {"dynamodb:GetItem", "dynamodb:Scan", "dynamodb:UpdateItem"},
+        "HoursTable.Arn": {"dynamodb:PutItem", "dynamodb:Query"},
+        "ArchiveBucket.Arn/alive/*": {"s3:GetObject", "s3:PutObject"},
+        "PublishQueue.Arn": {"sqs:SendMessage"},
     },
     "PublishRole": {
         "PublishQueue.Arn": CONSUME,
+        "HoursTable.Arn": {"dynamodb:GetItem", "dynamodb:UpdateItem"},
+        "ArchiveBucket.Arn/alive/*": {"s3:GetObjectVersion"},
         "DaysTable.Arn": {"dynamodb:GetItem", "dynamodb:UpdateItem"},
         "ParkedTable.Arn": {"dynamodb:UpdateItem"},
         "ArchiveBucket.Arn/blocks/*": {"s3:GetObject", "s3:GetObjectVersion"},

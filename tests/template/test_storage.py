@@ -11,6 +11,7 @@ KEYS = {
     "ManifestTable": [("thing", "S", "HASH")],
     "TrustTable": [("authority", "S", "HASH")],
     "DaysTable": [("device", "S", "HASH"), ("day", "S", "RANGE")],
+    "HoursTable": [("shard", "S", "HASH"), ("hour", "N", "RANGE")],
     "ParkedTable": [("reason", "S", "HASH"), ("id", "S", "RANGE")],
 }
 

@@ -12,6 +12,7 @@ METRICS = {
     *("BlocksAccepted", "BlocksPending", "BackfillsAsked"),
     *("DaysMatched", "DaysBackfilled", "DaysIncomplete", "DaysMismatched", "DaysMissing"),
     *("DaysPublished", "DaysParked", "DaysRetried", "StatementsIssued"),
+    *("HoursSaid", "HoursUnsaid"),
     *("InterimPublished", "SealsAsked", "AsksRefused"),
     *("StatusApplied", "StatusParked"),
     *("DevicesRegistered", "CertificatesRenewed", "RegistrationsRefused", "RegistrationsRetried"),
@@ -19,7 +20,7 @@ METRICS = {
 }
 ALARMED = {
     *("Refused", "Equivocations", "GapsLive", "DaysParked", "DaysRetried"),
-    *("DaysMismatched", "DaysIncomplete", "DaysMissing", "StatusParked"),
+    *("DaysMismatched", "DaysIncomplete", "DaysMissing", "StatusParked", "HoursUnsaid"),
     *("RegistrationsRefused", "CrlFaults", "AuthoritiesWithoutList"),
 }
 

@@ -1,43 +1,86 @@
 //! The heartbeat function.
 
 use lambda_runtime::{Error, LambdaEvent, service_fn};
-use vitro_cloud::Clock;
+use serde::Serialize;
+use vitro_cloud::archive::S3Archive;
 use vitro_cloud::aws;
 use vitro_cloud::clock::SystemClock;
 use vitro_cloud::config::{Environment, StackName};
 use vitro_cloud::devices::Devices;
+use vitro_cloud::hours::DynamoHours;
 use vitro_cloud::metrics::Metrics;
+use vitro_cloud::queue::{QueueUrls, SqsOutbox};
 use vitro_cloud::readings::Readings;
+use vitro_cloud::{Clock, CloudError};
+use vitro_heartbeat::hours::{Hours, LOOK_BACK, Looked};
 use vitro_heartbeat::pulse::{Pulse, Pulsed, look};
 use vitro_heartbeat::watch::AwsWatch;
+use vitro_proof::UnixMillis;
 
 fn main() -> Result<(), Error> {
     vitro_cloud::logging::init();
     aws::block_on(run())?
 }
 
+/// Either answer.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Answer {
+    Pulsed(Pulsed),
+    Hours(Looked),
+}
+
+struct Function {
+    stack: StackName,
+    limit_minutes: u32,
+    watch: AwsWatch,
+    hours: Hours,
+}
+
 async fn run() -> Result<(), Error> {
     let env = Environment::process();
-    let stack = env.stack()?;
-    let limit_minutes = env.parsed("VITRO_LIVENESS_MINUTES", 60)?;
     let config = aws::shared_config().await;
     let dynamo = aws_sdk_dynamodb::Client::new(&config);
-    let watch = AwsWatch {
-        devices: Devices::new(dynamo.clone(), env.required("VITRO_DEVICES_TABLE")?),
-        readings: Readings::new(dynamo, env.required("VITRO_READINGS_TABLE")?),
+    let devices = Devices::new(dynamo.clone(), env.required("VITRO_DEVICES_TABLE")?);
+    let readings = Readings::new(dynamo.clone(), env.required("VITRO_READINGS_TABLE")?);
+    let urls = QueueUrls { publish: Some(env.required("VITRO_PUBLISH_QUEUE_URL")?), ..QueueUrls::default() };
+    let function = Function {
+        stack: env.stack()?,
+        limit_minutes: env.parsed("VITRO_LIVENESS_MINUTES", 60)?,
+        watch: AwsWatch { devices: devices.clone(), readings: readings.clone() },
+        hours: Hours {
+            devices: Box::new(devices),
+            readings: Box::new(readings),
+            hours: Box::new(DynamoHours::new(dynamo, env.required("VITRO_HOURS_TABLE")?)),
+            archive: Box::new(S3Archive::new(aws::s3(&config), env.required("VITRO_ARCHIVE_BUCKET")?)),
+            outbox: Box::new(SqsOutbox::new(aws_sdk_sqs::Client::new(&config), urls)),
+            clock: Box::new(SystemClock),
+        },
     };
     lambda_runtime::run(service_fn(|event: LambdaEvent<Pulse>| {
-        let (watch, stack) = (&watch, &stack);
-        async move { pulse(watch, stack, event.payload, limit_minutes).await }
+        let function = &function;
+        async move {
+            let deadline = UnixMillis(i64::try_from(event.context.deadline).unwrap_or(i64::MAX));
+            Ok::<_, Error>(function.handle(event.payload, deadline).await?)
+        }
     }))
     .await
 }
 
-async fn pulse(watch: &AwsWatch, stack: &StackName, event: Pulse, limit_minutes: u32) -> Result<Pulsed, Error> {
-    let clock = SystemClock;
-    let pulsed = look(watch, event.now.unwrap_or_else(|| clock.now()), limit_minutes).await?;
-    let mut metrics = Metrics::new(stack);
-    metrics.gauge("GapsLive", pulsed.gaps.len() as u64);
-    metrics.emit(clock.now());
-    Ok(pulsed)
+impl Function {
+    async fn handle(&self, event: Pulse, deadline: UnixMillis) -> Result<Answer, CloudError> {
+        let now = event.now.unwrap_or_else(|| SystemClock.now());
+        let mut metrics = Metrics::new(&self.stack);
+        let answer = if event.hours {
+            let looked = self.hours.look(now, event.back.unwrap_or(LOOK_BACK), deadline).await?;
+            metrics.gauge("HoursUnsaid", looked.unsaid);
+            Answer::Hours(looked)
+        } else {
+            let pulsed = look(&self.watch, now, self.limit_minutes).await?;
+            metrics.gauge("GapsLive", pulsed.gaps.len() as u64);
+            Answer::Pulsed(pulsed)
+        };
+        metrics.emit(SystemClock.now());
+        Ok(answer)
+    }
 }

@@ -15,6 +15,12 @@ pub struct Pulse {
     /// Now, in Unix milliseconds; the clock's time if absent.
     #[serde(default)]
     pub now: Option<UnixMillis>,
+    /// Look at the hours that are over instead ([`crate::hours`]).
+    #[serde(default)]
+    pub hours: bool,
+    /// At how many of them.
+    #[serde(default)]
+    pub back: Option<u32>,
 }
 
 /// A device that is silent.
@@ -224,6 +230,8 @@ mod tests {
         let parse = |text| serde_json::from_str::<Pulse>(text).unwrap().now;
         assert_eq!(parse("{}"), None);
         assert_eq!(parse(r#"{"now":5}"#), Some(UnixMillis(5)));
+        let hours: Pulse = serde_json::from_str(r#"{"hours":true,"back":3}"#).unwrap();
+        assert_eq!((hours.hours, hours.back, hours.now), (true, Some(3), None));
         assert_eq!(parse(r#"{"version":"0","time":"2026-01-01T00:00:00Z"}"#), None);
     }
 }

@@ -10,6 +10,8 @@ pub struct Config {
     pub stack: StackName,
     /// The table `days`.
     pub days_table: String,
+    /// The table `hours`.
+    pub hours_table: String,
     /// The table `parked`.
     pub parked_table: String,
     /// The archive bucket.
@@ -27,6 +29,7 @@ impl Config {
         Ok(Self {
             stack: env.stack()?,
             days_table: env.required("VITRO_DAYS_TABLE")?,
+            hours_table: env.required("VITRO_HOURS_TABLE")?,
             parked_table: env.required("VITRO_PARKED_TABLE")?,
             archive_bucket: env.required("VITRO_ARCHIVE_BUCKET")?,
             fabric_secret: env.required("VITRO_FABRIC_SECRET")?,
@@ -44,6 +47,7 @@ mod tests {
             ("VITRO_CUSTOMER", "acme"),
             ("VITRO_STAGE", "dev"),
             ("VITRO_DAYS_TABLE", "d"),
+            ("VITRO_HOURS_TABLE", "h"),
             ("VITRO_PARKED_TABLE", "p"),
             ("VITRO_ARCHIVE_BUCKET", "a"),
             ("VITRO_FABRIC_SECRET", "f"),

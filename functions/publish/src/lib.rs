@@ -1,4 +1,5 @@
-//! Writes settled days and interim blocks to the ledger: many in one transaction, with a verdict for each.
+//! Writes settled days and interim blocks to the ledger, many in one transaction, with a verdict for each; and shards' hours, one a
+//! transaction.
 //!
 //! What the ledger refuses for good is parked and holds nobody up; whatever may go better later goes back to the queue. The
 //! same message twice changes nothing, here and on the ledger: the transaction of the first publication stays. No rule about what
@@ -9,6 +10,7 @@
 
 mod config;
 mod day;
+mod hour;
 mod interim;
 pub mod plan;
 
@@ -21,6 +23,7 @@ use vitro_client::{Channel, Client, ClientError, Published};
 use vitro_cloud::archive::Archive;
 use vitro_cloud::batch::{BatchResponse, SqsEvent, chain};
 use vitro_cloud::days::DayStore;
+use vitro_cloud::hours::HourStore;
 use vitro_cloud::metrics::Metrics;
 use vitro_cloud::parked::Park;
 use vitro_cloud::queue::PublishTask;
@@ -30,10 +33,13 @@ use vitro_ledger::LedgerError;
 use vitro_proof::{BlockNumber, DeviceId, LocalDay, UnixMillis};
 
 pub use config::Config;
+use hour::Said;
 use plan::{Due, Subject};
 
 /// Days and blocks that are read at once.
 const READS: usize = 8;
+/// Hours that are said at once.
+const HOURS: usize = 16;
 /// What is left of the invocation when no further transaction is begun.
 const RESERVE_MILLIS: i64 = 40_000;
 /// What is left of it when a transaction is given up: enough to answer the queue.
@@ -47,6 +53,8 @@ pub struct Stores<D, A, P> {
     pub archive: A,
     /// What is parked.
     pub parked: P,
+    /// The hours.
+    pub hours: Box<dyn HourStore>,
 }
 
 /// The function.
@@ -73,6 +81,8 @@ enum Again {
     Time,
     #[error("there is no account to publish")]
     NoAccount,
+    #[error("nothing is known of this hour")]
+    NoHour,
 }
 
 impl Again {
@@ -86,6 +96,7 @@ impl Again {
             Self::NotYet { code, .. } => code,
             Self::Time => "time",
             Self::NoAccount => "no_account",
+            Self::NoHour => "no_hour",
         }
     }
 }
@@ -97,6 +108,8 @@ enum Work {
     Day(DeviceId, LocalDay),
     /// An interim block.
     Interim(DeviceId, BlockNumber),
+    /// A shard's hour.
+    Hour(String, i64),
 }
 
 impl From<PublishTask> for Work {
@@ -104,6 +117,7 @@ impl From<PublishTask> for Work {
         match task {
             PublishTask::Day(day) => Self::Day(day.thing, day.day),
             PublishTask::Block(block) => Self::Interim(block.thing, block.block),
+            PublishTask::Hour(hour) => Self::Hour(hour.shard, hour.hour),
         }
     }
 }
@@ -139,11 +153,15 @@ impl<L: Channel, D: DayStore, A: Archive, P: Park, C: Clock> Publish<L, D, A, P,
                 Err(error) => run.again(&[record.message_id], &Again::Task(error)),
             }
         }
+        // One a transaction each, and after the days: an hour late by a minute is on record as that.
+        let hours = tasks.split_off(&Work::Hour(String::new(), i64::MIN));
         let mut loading = stream::iter(tasks)
             .map(|(work, messages)| async move {
                 let loaded = match &work {
                     Work::Day(thing, day) => self.load_day(thing, *day).await,
                     Work::Interim(thing, block) => self.load_interim(thing, *block).await,
+                    // They went apart from these above.
+                    Work::Hour(..) => Ok(None),
                 };
                 (messages, loaded)
             })
@@ -168,7 +186,30 @@ impl<L: Channel, D: DayStore, A: Archive, P: Park, C: Clock> Publish<L, D, A, P,
                 batches.push(first);
             }
         }
+        self.say_all(hours, &mut run).await;
         (run.response, run.metrics)
+    }
+
+    /// Says hours, some at once: each is a transaction of its own, and waits for the ledger's block.
+    async fn say_all(&self, hours: BTreeMap<Work, Vec<String>>, run: &mut Run) {
+        let deadline = run.deadline;
+        let mut saying = stream::iter(hours)
+            .map(|(work, messages)| async move {
+                let said = match &work {
+                    Work::Hour(shard, hour) => self.say(shard, *hour, deadline).await,
+                    Work::Day(..) | Work::Interim(..) => Ok(Said::Before),
+                };
+                (messages, said)
+            })
+            .buffered(HOURS);
+        while let Some((messages, said)) = saying.next().await {
+            match said {
+                Ok(Said::Now) => run.metrics.count("HoursSaid", 1),
+                Ok(Said::Refused(code)) => run.metrics.count_reason("DaysParked", &code, 1),
+                Ok(Said::Before) => {}
+                Err(error) => run.again(&messages, &error),
+            }
+        }
     }
 
     /// Publishes items in one transaction. Gives halves back if they have to be tried apart.

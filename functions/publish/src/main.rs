@@ -10,6 +10,7 @@ use vitro_cloud::batch::SqsEvent;
 use vitro_cloud::clock::SystemClock;
 use vitro_cloud::config::Environment;
 use vitro_cloud::days::DynamoDays;
+use vitro_cloud::hours::DynamoHours;
 use vitro_cloud::parked::ParkedTable;
 use vitro_cloud::{Clock, aws, logging};
 use vitro_proof::UnixMillis;
@@ -24,6 +25,7 @@ fn main() -> Result<(), Error> {
         let secrets = aws_sdk_secretsmanager::Client::new(&sdk);
         let stores = Stores {
             days: DynamoDays::new(dynamodb.clone(), &config.days_table),
+            hours: Box::new(DynamoHours::new(dynamodb.clone(), &config.hours_table)),
             archive: S3Archive::new(aws::s3(&sdk), &config.archive_bucket),
             parked: ParkedTable::new(dynamodb, &config.parked_table),
         };

@@ -9,6 +9,7 @@
 //! | `raw/<thing>/<day>.cbor` | the day's envelopes, a CBOR sequence (RFC 8742) in order of number | a version an account |
 //! | `raw/<thing>/<day>.equivocal.cbor` | other envelopes under the same numbers | as above |
 //! | `accounts/<thing>/<day>/<nnnn>.cbor` | the operator's accounts, from 0001 | never |
+//! | `alive/<shard>/<hour>.cbor` | the signs of life of a shard's devices at the end of an hour ([`crate::hours`]) | never |
 //! | `replies/<thing>/<command's id>.cbor` | the first reply to a command, as it came | never |
 
 use async_trait::async_trait;
@@ -76,6 +77,12 @@ pub fn account_key(thing: &DeviceId, day: LocalDay, count: u64) -> String {
 pub fn reply_key(thing: &DeviceId, command: &[u8; 16]) -> String {
     let id: String = command.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("replies/{thing}/{id}.cbor")
+}
+
+/// The key of the signs of life of a shard's hour, by the Unix second with which it begins.
+#[must_use]
+pub fn alive_key(shard: &str, hour: i64) -> String {
+    format!("alive/{shard}/{hour:012}.cbor")
 }
 
 /// What became of a [`Archive::put_once`].
@@ -206,6 +213,7 @@ mod tests {
         assert_eq!(summary_key(&thing, day), "summaries/dev-1/2026-01-02.json");
         assert_eq!(raw_key(&thing, day), "raw/dev-1/2026-01-02.cbor");
         assert_eq!(equivocal_key(&thing, day), "raw/dev-1/2026-01-02.equivocal.cbor");
+        assert_eq!(alive_key("west", 1_539_500_400), "alive/west/001539500400.cbor");
         assert_eq!(account_key(&thing, day, 1), "accounts/dev-1/2026-01-02/0001.cbor");
         assert_eq!(reply_key(&thing, &[0xa5; 16]), "replies/dev-1/a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5.cbor");
     }

@@ -20,6 +20,7 @@ pub mod data_keys;
 pub mod days;
 pub mod devices;
 mod error;
+pub mod hours;
 pub mod identities;
 pub mod item;
 pub mod logging;

@@ -1,6 +1,7 @@
 //! Stores in memory for tests of what stands on them, with the same conditions as the real ones. A [`Fuse`] stands for a kill: it
 //! burns at a chosen point before or after a store's work, and then every call fails, as if the process were gone.
 
+mod hours;
 mod registry;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use crate::queue::{AskTask, Outbox, PublishTask, ReconcileTask, StatusTask, Summ
 use crate::readings::{Reading, ReadingKey};
 use crate::sources::ReadingSource;
 
+pub use hours::MemoryHours;
 pub use registry::{MemoryDevices, MemoryParked};
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -86,6 +86,16 @@ pub struct PublishBlock {
     pub block: BlockNumber,
 }
 
+/// Publish a shard's hour.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PublishHour {
+    /// The shard.
+    pub shard: String,
+    /// The Unix second with which the hour begins.
+    pub hour: i64,
+}
+
 /// What comes to publish.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
@@ -94,6 +104,8 @@ pub enum PublishTask {
     Day(PublishDay),
     /// An interim block.
     Block(PublishBlock),
+    /// How many of a shard's devices showed life in an hour.
+    Hour(PublishHour),
 }
 
 /// Have a device seal an interim block now, and publish it. Who may put it into the queue `asks` may ask, parties too: nothing in it is
@@ -312,6 +324,7 @@ mod tests {
         let thing: DeviceId = "dev-1".parse().unwrap();
         for (task, text) in [
             (PublishTask::Day(PublishDay { thing: thing.clone(), day }), r#"{"thing":"dev-1","day":"2026-01-02"}"#),
+            (PublishTask::Hour(PublishHour { shard: "west".into(), hour: 3600 }), r#"{"shard":"west","hour":3600}"#),
             (PublishTask::Block(PublishBlock { thing, block: BlockNumber(7) }), r#"{"thing":"dev-1","block":7}"#),
         ] {
             assert_eq!(serde_json::to_string(&task).unwrap(), text);

@@ -19,6 +19,10 @@ const SERVICE: &str = "dynamodb";
 pub const BATCH: usize = 25;
 /// So many are read at once where the first few are likely to be enough.
 const FEW: i32 = 64;
+/// So many are read at once on the way back to an earlier instant ...
+const PAGE_BACK: i32 = 1024;
+/// ... and so many in all: two days of a device that sends every five seconds.
+pub const READ_BACK: usize = 32_768;
 
 /// The sort key of a reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -297,6 +301,46 @@ impl Readings {
             .await
             .map_err(|error| CloudError::service(SERVICE, "Query", error))?;
         found.items().iter().map(Reading::read).collect()
+    }
+
+    /// The readings that were received up to an instant, those with the highest numbers first, at most `limit` of them. It reads what came
+    /// since as well, and gives up after [`READ_BACK`] readings: who is asked about an hour soon after it reads little more than it is told.
+    /// What was written a moment ago may be missing (eventually consistent).
+    ///
+    /// # Errors
+    /// As [`Readings::range`].
+    pub async fn up_to(&self, device: &DeviceId, at: UnixMillis, limit: usize) -> Result<Vec<Reading>, CloudError> {
+        let (mut found, mut read, mut start) = (Vec::new(), 0, None);
+        loop {
+            // Little at first, since that is mostly enough.
+            let next = if read == 0 { i32::try_from(limit).unwrap_or(FEW).min(FEW) } else { PAGE_BACK };
+            let page = self
+                .client
+                .query()
+                .table_name(&self.table)
+                .key_condition_expression("device = :device")
+                .expression_attribute_values(":device", s(device))
+                .scan_index_forward(false)
+                .limit(next)
+                .set_exclusive_start_key(start)
+                .send()
+                .await
+                .map_err(|error| CloudError::service(SERVICE, "Query", error))?;
+            read += page.items().len();
+            for item in page.items() {
+                let reading = Reading::read(item)?;
+                if reading.received <= at {
+                    found.push(reading);
+                }
+                if found.len() == limit {
+                    return Ok(found);
+                }
+            }
+            start = page.last_evaluated_key;
+            if start.is_none() || read >= READ_BACK {
+                return Ok(found);
+            }
+        }
     }
 
     /// The highest number that was received before an instant: the last good number of a suspension that nobody gave one. It reads what

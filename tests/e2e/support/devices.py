@@ -38,6 +38,7 @@ class Registrar:
     installation: Installation
     folder: Path
     known: bool = field(default=False)
+    shard: str = "north"
 
     def device(self, thing: str, sensors: Path | None = None, *more: str | Path) -> Device:
         """A new device, registered and active."""
@@ -54,7 +55,7 @@ class Registrar:
             sensors.write_text(json.dumps(TABLE))
         since = (dt.datetime.now(dt.UTC) - dt.timedelta(days=2)).strftime("%Y-%m-%dT%H:%M:%SZ")
         folder = self.folder / thing
-        place = ["--metering-point", f"point-{thing}", "--zone", ZONE, "--shard", "north", "--sensors", sensors]
+        place = ["--metering-point", f"point-{thing}", "--zone", ZONE, "--shard", self.shard, "--sensors", sensors]
         place += ["--not-before", since, *more]
         vitro(self.installation, "device", "new", thing, "--ca", authority, "--out", folder, *place)
         return Device(self.installation, thing, folder)

@@ -66,7 +66,7 @@ pub enum Command {
     /// What was refused or parked
     #[command(subcommand)]
     Quarantine(quarantine::QuarantineCommand),
-    /// Evidence that a single reading is part of what is on the ledger
+    /// Evidence that a single reading or sign of life is part of what is on the ledger
     #[command(subcommand)]
     Proof(proof::ProofCommand),
     /// The ledger, as the party that a connection profile names
@@ -125,6 +125,7 @@ mod tests {
             ("vitro ledger approve-devices dev-1 --shard west", ArgumentConflict),
             ("vitro ledger approve-devices --shard west --file list.csv", ArgumentConflict),
             ("vitro ledger approve-devices --file list.csv --yes", ArgumentConflict),
+            ("vitro proof alive dev-1", MissingRequiredArgument),
             ("vitro proof reading dev-1 17", MissingRequiredArgument),
             ("vitro proof reading dev-1 17 --block 3 --day 2026-01-02", ArgumentConflict),
             ("vitro device publish dev-1 --wait 3601", ValueValidation),

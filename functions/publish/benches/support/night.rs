@@ -11,7 +11,7 @@ use vitro_cloud::archive::Archive;
 use vitro_cloud::clock::SystemClock;
 use vitro_cloud::config::Environment;
 use vitro_cloud::days::{self, DayBlock, DayState};
-use vitro_cloud::memory::{Fuse, MemoryArchive, MemoryDays, MemoryParked};
+use vitro_cloud::memory::{Fuse, MemoryArchive, MemoryDays, MemoryHours, MemoryParked};
 use vitro_contract::{DeviceApproval, Item, Record, Roles, Verdict};
 use vitro_ledger::{ConnectionProfile, Ledger, TxValidationCode};
 use vitro_proof::UnixMillis;
@@ -90,6 +90,7 @@ impl Night {
             ("VITRO_CUSTOMER", "acme"),
             ("VITRO_STAGE", "bench"),
             ("VITRO_DAYS_TABLE", "days"),
+            ("VITRO_HOURS_TABLE", "hours"),
             ("VITRO_PARKED_TABLE", "parked"),
             ("VITRO_ARCHIVE_BUCKET", "archive"),
             ("VITRO_FABRIC_SECRET", "fabric"),
@@ -97,7 +98,8 @@ impl Night {
         let ledger = Arc::clone(profiles.client("operator").channel());
         let (days, archive) = (MemoryDays::new(Fuse::default()), MemoryArchive::new(Fuse::default()));
         let parked = MemoryParked::default();
-        let stores = Stores { days: days.clone(), archive: archive.clone(), parked: parked.clone() };
+        let hours = Box::new(MemoryHours::default());
+        let stores = Stores { days: days.clone(), archive: archive.clone(), parked: parked.clone(), hours };
         let config = Config::read(&env).expect("the settings");
         let publish = Publish::new(Arc::clone(&ledger), stores, SystemClock, &config);
         Self { ledger, days, archive, parked, publish }

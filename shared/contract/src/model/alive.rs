@@ -138,6 +138,10 @@ impl SignOfLife {
     }
 }
 
+impl Record for Vec<SignOfLife> {
+    const NAME: &'static str = "signs of life";
+}
+
 record! {
     /// How many of a shard's devices showed life in an hour, and the root over what was heard of each.
     pub struct Alive, "a shard's hour", version 1 {

@@ -1,6 +1,7 @@
 //! `vitro proof`: evidence that a single statement is part of what the ledger holds, in a file that whoever doubts it can hold against the
 //! ledger himself.
 
+mod alive;
 mod file;
 mod reading;
 
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use crate::error::CliError;
+use crate::instant::show_seconds;
 use crate::output;
 use crate::party::{AnyClient, PartyArgs};
 use crate::session::Session;
@@ -21,6 +23,8 @@ use file::{Evidence, Found};
 pub enum ProofCommand {
     /// Prove that a reading is part of a block on the ledger (operator: from the time series)
     Reading(reading::ReadingArgs),
+    /// Prove what was said of a device in an hour (operator: from the archive)
+    Alive(alive::AliveArgs),
     /// Hold a proof that somebody else made against the ledger
     Check(CheckArgs),
 }
@@ -63,6 +67,11 @@ pub async fn run(command: ProofCommand, session: &Session, out: &mut dyn Write) 
             let evidence = reading::make(&args, session, &client).await?;
             made(&evidence, &args.made, &client, out).await
         }
+        ProofCommand::Alive(args) => {
+            let (client, _) = args.made.party.client(session)?;
+            let evidence = alive::make(&args, session).await?;
+            made(&evidence, &args.made, &client, out).await
+        }
         ProofCommand::Check(args) => {
             let (client, _) = args.party.client(session)?;
             let text = std::fs::read_to_string(&args.file).map_err(|e| CliError::file(&args.file, e))?;
@@ -94,6 +103,22 @@ fn show(found: &Found, json: bool, out: &mut dyn Write) -> Result<(), CliError> 
             output::line(out, &format!("block        {} {}", block.number, block.hash))?;
             output::line(out, &format!("transaction  {}", block.tx))?;
             output::line(out, &format!("day          {} ({})", inclusion.day, inclusion.outcome))
+        }
+        Found::Alive(inclusion) => {
+            let (sign, said) = (&inclusion.sign, &inclusion.hour);
+            let (hour, word) = (&said.alive, if sign.alive { "alive" } else { "silent" });
+            let (from, to) = (show_seconds(hour.hour.begin()), show_seconds(hour.hour.end()));
+            let heard = sign.heard.map_or_else(|| "never".to_owned(), |at| show_seconds(at.div_euclid(1000)));
+            let number = sign.number.map_or_else(|| "-".to_owned(), |number| number.to_string());
+            output::line(out, &format!("proven       {} was {word}, {from} to {to}", sign.thing))?;
+            output::line(out, &format!("heard        {heard}, number {number}"))?;
+            for last in &sign.values {
+                let value = last.value.as_ref().map_or_else(|| "missing".to_owned(), ToString::to_string);
+                output::line(out, &format!("value        {} {value} {}", last.sensor, last.unit))?;
+            }
+            let (alive, silent, shard) = (hour.alive, hour.silent, &hour.shard);
+            output::line(out, &format!("hour         {shard}: {alive} alive, {silent} silent, root {}", hour.root))?;
+            output::line(out, &format!("transaction  {} at {}", said.tx, show_seconds(said.time)))
         }
     }
 }

@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use vitro_contract::{Inclusion, Path};
+use vitro_contract::{AliveInclusion, Hour, Inclusion, Path, Shard, SignOfLife};
 use vitro_proof::{DeviceId, Hash, LocalDay};
 
 use crate::error::CliError;
@@ -29,6 +29,19 @@ pub(super) enum Evidence {
         /// The siblings from the leaf up.
         path: Vec<Hash>,
     },
+    /// What was said of a device in a shard's hour.
+    Alive {
+        /// The shard.
+        shard: Shard,
+        /// The Unix second with which the hour begins.
+        hour: Hour,
+        /// What was said.
+        sign: SignOfLife,
+        /// The device's place among the shard's, from 0.
+        index: u64,
+        /// The siblings from the leaf up.
+        path: Vec<Hash>,
+    },
 }
 
 /// What the ledger says of a proof that holds.
@@ -37,6 +50,8 @@ pub(super) enum Evidence {
 pub(super) enum Found {
     /// Of a reading.
     Reading(Box<Inclusion>),
+    /// Of a sign of life.
+    Alive(Box<AliveInclusion>),
 }
 
 impl Evidence {
@@ -54,6 +69,11 @@ impl Evidence {
                     _ => return Err(CliError::malformed("a proof", "it names a block or a day, and not both")),
                 };
                 Ok(Found::Reading(Box::new(inclusion)))
+            }
+            Self::Alive { shard, hour, sign, index, path } => {
+                let path = Path { siblings: path.clone() };
+                let inclusion = client.verify_alive(shard, *hour, sign, *index, &path).await?;
+                Ok(Found::Alive(Box::new(inclusion)))
             }
         }
     }

@@ -12,6 +12,8 @@ pub(super) enum Origin {
     Ledger(DeviceId, LocalDay),
     /// An interim block that the ledger refused.
     Interim(DeviceId, BlockNumber),
+    /// A shard's hour that the ledger refused.
+    Hour(String, i64),
     /// A device's status that could not be applied.
     Status(DeviceId),
     /// Nothing that waits: it says what a device did, or how a day ended. Why it cannot be looked at again.
@@ -28,6 +30,13 @@ pub(super) fn of(row: &Parked) -> Origin {
     }
     if row.id.starts_with("ask-") {
         return Origin::Evidence("nobody waits for the answer any more, and whoever wants one asks again");
+    }
+    // The id of a refused hour: `hour-<Unix second>-<shard>`.
+    if let Some((hour, shard)) = row.id.strip_prefix("hour-").and_then(|rest| rest.split_once('-')) {
+        return match hour.parse() {
+            Ok(hour) => Origin::Hour(shard.to_owned(), hour),
+            Err(_) => Origin::Evidence("its id names no hour"),
+        };
     }
     let Some(thing) = &row.device else {
         return Origin::Evidence("its event was not kept");
@@ -88,6 +97,8 @@ mod tests {
             of(&row("unknown_device", "block-0000000007-dev-1", archived)),
             Origin::Interim(thing.clone(), BlockNumber(7))
         );
+        let said = row("hour_taken", "hour-001539500400-north-2", Some(("archive", "alive/north-2/001539500400.cbor")));
+        assert_eq!(of(&Parked { device: None, ..said }), Origin::Hour("north-2".into(), 1_539_500_400));
         assert_eq!(of(&row("status_certificate_missing", "dev-1-3", None)), Origin::Status(thing));
         for (reason, id, object) in [
             ("equivocation", event, None),

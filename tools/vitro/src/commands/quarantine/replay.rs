@@ -12,7 +12,7 @@ use vitro_cloud::clock::{Clock, SystemClock};
 use vitro_cloud::days::DayStore;
 use vitro_cloud::parked::{Decision, Entry, Parked};
 use vitro_cloud::quarantine::Kept;
-use vitro_cloud::queue::PublishBlock;
+use vitro_cloud::queue::{PublishBlock, PublishHour};
 use vitro_cloud::rule_event::{RuleEvent, TopicLevel};
 
 use super::origin::{self, Origin};
@@ -187,6 +187,11 @@ async fn pack(session: &Session, row: &Parked) -> Result<Parcel, CliError> {
         }
         Origin::Interim(thing, block) => {
             let body = serde_json::to_string(&PublishBlock { thing, block });
+            let body = body.map_err(|e| CliError::malformed(&*name, e))?;
+            Ok(Parcel::Message { queue: "publish", body, stands_for: 1 })
+        }
+        Origin::Hour(shard, hour) => {
+            let body = serde_json::to_string(&PublishHour { shard, hour });
             let body = body.map_err(|e| CliError::malformed(&*name, e))?;
             Ok(Parcel::Message { queue: "publish", body, stands_for: 1 })
         }
