@@ -229,6 +229,8 @@ pub struct CertificateFacts {
     pub id: String,
     /// The subject's common name.
     pub name: String,
+    /// The subject's organizational units: of an identity of a Fabric MSP with NodeOUs, its role among them.
+    pub units: Vec<String>,
     /// The issuer's common name.
     pub issuer: String,
     /// The serial number in hex.
@@ -279,6 +281,11 @@ pub fn read_certificate(pem: &str) -> Result<CertificateFacts, CliError> {
     Ok(CertificateFacts {
         id: hex::encode(Sha256::digest(&pem.contents)),
         name: common_name(certificate.subject()),
+        units: certificate
+            .subject()
+            .iter_organizational_unit()
+            .filter_map(|unit| unit.as_str().ok().map(str::to_owned))
+            .collect(),
         issuer: common_name(certificate.issuer()),
         serial: hex::encode(certificate.raw_serial()),
         validity: Validity {

@@ -241,6 +241,7 @@ async fn put_secret(
     session: &Session,
     screen: &mut Screen<'_>,
 ) -> Result<(), CliError> {
+    check_no_admin(&profile.identity.certificate_pem)?;
     let ledger = Ledger::from_profile(profile).map_err(vitro_client::ClientError::from)?;
     let roles = Client::new(ledger).roles().await?;
     if let Some(roles) = roles.in_force
@@ -258,6 +259,18 @@ async fn put_secret(
         "secret": name, "version": put.version_id, "msp": profile.identity.msp, "channel": profile.channel,
     });
     screen.show(&stored, |out, _| output::line(out, &format!("stored  {name} ({})", profile.identity.msp)))
+}
+
+/// What the functions hold signs without anybody looking on: that is no admin's key, which agrees to things for its organization.
+fn check_no_admin(certificate: &str) -> Result<(), CliError> {
+    let facts = crate::pki::read_certificate(certificate)?;
+    if facts.units.iter().any(|unit| unit == "admin") {
+        return Err(CliError::Refused(format!(
+            "{} is an admin: the functions need a client's identity, and an admin's key stays with its owner",
+            facts.name
+        )));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -305,6 +318,19 @@ mod tests {
                 assert!(!out.contains(&*part) && !error.contains(&*part), "{index}: {error}");
             }
         }
+    }
+
+    #[test]
+    fn no_admins_key_goes_to_the_functions() {
+        let of = |unit: &str| {
+            let mut params = rcgen::CertificateParams::default();
+            params.distinguished_name.push(rcgen::DnType::CommonName, "alice");
+            params.distinguished_name.push(rcgen::DnType::OrganizationalUnitName, unit);
+            params.self_signed(&crate::pki::new_key().unwrap()).unwrap().pem()
+        };
+        assert!(check_no_admin(&of("client")).is_ok());
+        let refused = check_no_admin(&of("admin")).unwrap_err().to_string();
+        assert!(refused.contains("alice is an admin"), "{refused}");
     }
 
     #[tokio::test]

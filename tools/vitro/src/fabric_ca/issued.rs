@@ -25,8 +25,6 @@ pub struct Issued {
     pub chain: Vec<String>,
     /// What it says.
     pub facts: CertificateFacts,
-    /// Its organizational units, the role among them.
-    pub units: Vec<String>,
 }
 
 impl Issued {
@@ -56,15 +54,13 @@ impl Issued {
             return Err(refused(&format!("it expired at {}", show_seconds(facts.validity.not_after))));
         }
         chains(&der, &chain, now).map_err(|why| refused(&why))?;
-        let units = parsed.subject().iter_organizational_unit();
-        let units = units.filter_map(|unit| unit.as_str().ok().map(str::to_owned)).collect();
-        Ok(Self { certificate: certificate.clone(), chain, facts, units })
+        Ok(Self { certificate: certificate.clone(), chain, facts })
     }
 
     /// What the identity is to an MSP with NodeOUs; nothing where the type is one that Fabric does not know.
     #[must_use]
     pub fn role(&self) -> Option<&'static str> {
-        ROLES.into_iter().find(|role| self.units.iter().any(|unit| unit == role))
+        ROLES.into_iter().find(|role| self.facts.units.iter().any(|unit| unit == role))
     }
 }
 

@@ -50,7 +50,7 @@ fn a_recorded_certificate_is_taken_for_its_own_key_name_and_time_alone() {
     for name in ["enroll", "reenroll"] {
         let (key, answer) = enrolled(name);
         let issued = Issued::check(&answer, "vitro-1", &key, RECORDED).unwrap();
-        assert_eq!((issued.role(), &issued.units[..]), (Some("client"), &["client".to_owned()][..]));
+        assert_eq!((issued.role(), &issued.facts.units[..]), (Some("client"), &["client".to_owned()][..]));
         assert_eq!((issued.facts.issuer.as_str(), issued.chain.len()), ("fabric-ca-server", 1));
         let other_key = enrolled("client_reenroll").0;
         assert!(refusal(Issued::check(&answer, "vitro-1", &other_key, RECORDED)).contains("for another key"));

@@ -123,7 +123,7 @@ async fn put(
         msp,
         name: &issued.facts.name,
         role: issued.role(),
-        units: &issued.units,
+        units: &issued.facts.units,
         serial: &issued.facts.serial,
         not_after: show_seconds(issued.facts.validity.not_after),
         written: place.to_string(),
