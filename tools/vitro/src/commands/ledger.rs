@@ -183,9 +183,9 @@ pub async fn run(args: LedgerArgs, global: &Global, now: i64, out: &mut dyn Writ
             let published = client.close(&period.id, period.from, period.to).await?;
             screen.done(published, |out, view| statement::statement(out, view))
         }
-        LedgerCommand::Correct { id, version } => {
-            let version = match version {
-                Some(version) => version,
+        LedgerCommand::Correct { id, terms } => {
+            let version = match terms {
+                Some(terms) => terms,
                 None => client.agreement(&id).await?.hash,
             };
             let published = client.correct(&id, version).await?;

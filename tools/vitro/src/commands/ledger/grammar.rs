@@ -173,7 +173,7 @@ pub enum LedgerCommand {
         id: AgreementId,
         /// Hash of the version whose payer, payees and currency the days have; default: the newest
         #[arg(long)]
-        version: Option<Hash>,
+        terms: Option<Hash>,
     },
     /// List the statements of an agreement: closed periods, then corrections alone
     Statements {
