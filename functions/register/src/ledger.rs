@@ -3,6 +3,7 @@
 use vitro_client::{Channel, Client, ClientError, device_entry};
 use vitro_cloud::CloudError;
 use vitro_cloud::devices::Device;
+use vitro_contract::DeviceChain;
 
 /// Why the ledger does not have the device.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +53,30 @@ pub(crate) async fn register<C: Channel>(ledger: &Client<C>, device: &Device) ->
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Puts a device's certificate chain on the ledger, unless it is there: agreements that pin its authority count the device by it. What the
+/// ledger refuses of it is told in the log and ends nothing: the device is registered, and can be approved.
+pub(crate) async fn certify<C: Channel>(
+    ledger: &Client<C>,
+    device: &Device,
+    chain: &[Vec<u8>],
+) -> Result<(), ClientError> {
+    let is_there = |there: &DeviceChain| there.certificates.iter().map(|certificate| &certificate.0).eq(chain);
+    let certified = match ledger.chains(&device.id).await {
+        Ok(chains) if chains.iter().any(is_there) => return Ok(()),
+        Ok(_) => ledger.certify(&device.id, chain).await.map(|published| published.tx),
+        Err(error) => Err(error),
+    };
+    match certified {
+        Ok(tx) => tracing::info!(thing = %device.id, %tx, "the ledger has its chain"),
+        // A chaincode of before this function knows none.
+        Err(ClientError::Refused { code, message }) if code == "unknown_function" || !is_passing(&code) => {
+            tracing::warn!(thing = %device.id, code, message, "the ledger takes no chain of it");
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(())
 }
 
 /// Whether a refusal is about the ledger or the operator and not about the device: it goes away without anybody touching the device.

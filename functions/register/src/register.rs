@@ -171,13 +171,15 @@ impl<L: Channel> Register<L> {
                         self.registry.note_admitted(&device.id, id).await?;
                     }
                     // It was taken in: whatever its chain is worth by now, that is for the trust function to say.
-                    return Ok(if self.to_ledger(&device).await? { Done::Registered } else { Done::Known });
+                    let is_new = self.to_ledger(&device).await?;
+                    let issuer = self.issuer(&announced.ca_certificate_id).await?;
+                    self.certify(&device, &leaf, issuer.as_deref()).await?;
+                    return Ok(if is_new { Done::Registered } else { Done::Known });
                 }
             }
             CertificateState::Pending | CertificateState::Inactive => {}
         }
-        let issuer = self.iot.authority(&announced.ca_certificate_id).await?;
-        let issuer = issuer.as_deref().map(certificate_der).transpose()?;
+        let issuer = self.issuer(&announced.ca_certificate_id).await?;
         let chain = match self.chains.verify(&leaf, issuer.as_deref(), self.clock.now()).await? {
             Ok(chain) => chain,
             Err(fault) => {
@@ -251,7 +253,26 @@ impl<L: Channel> Register<L> {
         self.registry.note_admitted(&thing, id).await?;
         tracing::info!(%thing, certificate = id, renewed = done == Done::Renewed, "taken in");
         self.to_ledger(&device).await?;
+        self.certify(&device, &leaf, issuer.as_deref()).await?;
         Ok(done)
+    }
+
+    /// The authority that AWS IoT knows a certificate by.
+    async fn issuer(&self, id: &str) -> Result<Option<Vec<u8>>, Failure> {
+        let issuer = self.iot.authority(id).await?;
+        Ok(issuer.as_deref().map(certificate_der).transpose()?)
+    }
+
+    /// Puts the chain of a device that was taken in on the ledger.
+    async fn certify(&self, device: &Device, leaf: &[u8], issuer: Option<&[u8]>) -> Result<(), Failure> {
+        match self.chains.complete(leaf, issuer).await? {
+            Ok(chain) => Ok(ledger::certify(&self.ledger, device, &chain).await?),
+            // Its authority was taken out of the trust store meanwhile.
+            Err(fault) => {
+                tracing::warn!(thing = %device.id, %fault, "no chain for the ledger");
+                Ok(())
+            }
+        }
     }
 
     /// Whether a certificate was taken in before and ended since, so that the same announcement, delivered again, does not revive it.

@@ -9,6 +9,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer, KeyIdMethod, KeyPair,
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, RevocationReason, RevokedCertParams, SerialNumber,
 };
+use vitro_client::Client;
 use vitro_client::memory::MemoryChannel;
 use vitro_cloud::archive::Archive;
 use vitro_cloud::batch::SqsEvent;
@@ -362,5 +363,31 @@ async fn a_successor_takes_the_place_of_the_device_that_the_manifest_names() {
     let device = site.world.kept().devices[&"dev-2".parse().unwrap()].clone();
     assert_eq!(device.replaces.as_ref().map(DeviceId::as_str), Some("dev-1"));
     let calls: Vec<String> = site.channel.submitted().into_iter().map(|(name, _)| name).collect();
-    assert_eq!(calls, ["registry:register_device", "registry:register_successor"]);
+    assert_eq!(
+        calls,
+        ["registry:register_device", "registry:certify", "registry:register_successor", "registry:certify"]
+    );
+}
+
+#[tokio::test]
+async fn the_ledger_gets_each_chain_once_and_the_entry_stays() {
+    let site = Site::new().await;
+    site.expect("dev-1");
+    let (key, thing) = (key(), "dev-1".parse().unwrap());
+    let first = site.waits("dev-1", &key);
+    assert!(site.announce(&first).await);
+    let ledger = Client::new(site.channel.clone());
+    let der = |id: &str| certificate_der(&site.world.kept().certificates[id].0).unwrap();
+    let chains = ledger.chains(&thing).await.unwrap();
+    assert_eq!(chains.iter().map(|chain| &chain.certificates[0].0).collect::<Vec<_>>(), [&der(&first)]);
+    assert_eq!(chains[0].certificates.len(), 1, "a root stays out of it");
+    // The same announcement again, and a renewal.
+    assert!(site.announce(&first).await);
+    assert_eq!(ledger.chains(&thing).await.unwrap(), chains);
+    let renewed = site.waits_since("dev-1", &key, NOW - 500);
+    assert!(site.announce(&renewed).await);
+    let chains = ledger.chains(&thing).await.unwrap();
+    assert_eq!((chains.len(), &chains[1].certificates[0].0), (2, &der(&renewed)));
+    assert_eq!(ledger.device(&thing).await.unwrap().revision, 0);
+    assert!(site.reasons().is_empty());
 }

@@ -3,13 +3,43 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use vitro_proof::chain::{ChainFault, ChainPolicy, Crl, VerifiedChain, verify_chain};
+use vitro_proof::chain::{
+    CertificateId, ChainFault, ChainPolicy, Crl, SeenSignatures, VerifiedChain, verify_chain, verify_lasting,
+};
 use vitro_proof::{Hash, UnixMillis};
 
 use crate::archive::Archive;
 use crate::days::ObjectRef;
 use crate::error::CloudError;
 use crate::trust::{TrustStore, TrustedAuthority};
+
+/// A device's certificate with the authorities that it leads through to a trusted root, the root left out: in DER, the device's first.
+/// Neither the time nor a revocation is asked; of several paths all authorities are there, since which of them counts is for others to say.
+///
+/// # Errors
+/// [`ChainFault`] if it leads to none.
+pub fn complete(
+    leaf: &[u8],
+    issuer: Option<&[u8]>,
+    authorities: &[TrustedAuthority],
+) -> Result<Vec<Vec<u8>>, ChainFault> {
+    let (roots, between): (Vec<_>, Vec<_>) = authorities.iter().partition(|authority| authority.parent.is_none());
+    let der = |authority: &&'_ TrustedAuthority| authority.certificate.clone();
+    let (roots, mut between): (Vec<Vec<u8>>, Vec<Vec<u8>>) =
+        (roots.iter().map(der).collect(), between.iter().map(der).collect());
+    let is_known = |issuer: &[u8]| roots.iter().chain(&between).any(|known| known == issuer);
+    if let Some(issuer) = issuer.filter(|issuer| !is_known(issuer)) {
+        between.push(issuer.to_vec());
+    }
+    let [issuers, anchors] = [&between, &roots].map(|all| all.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    let paths = verify_lasting(leaf, &issuers, &anchors, &SeenSignatures::default())?;
+    let mut chain = vec![leaf.to_vec()];
+    for id in paths.iter().flat_map(|path| &path.chain.issuers) {
+        let found = between.iter().find(|der| CertificateId::of(der) == *id);
+        chain.extend(found.filter(|der| !chain.contains(der)).cloned());
+    }
+    Ok(chain)
+}
 
 /// The trust store with the lists that were read from the archive already: a list never changes under its digest.
 pub struct Chains {
@@ -48,6 +78,18 @@ impl Chains {
         issuers.extend(issuer.filter(|issuer| !issuers.contains(issuer) && !roots.contains(issuer)));
         let lists: Vec<&Crl> = lists.iter().map(AsRef::as_ref).collect();
         Ok(verify_chain(leaf, &issuers, &roots, &lists, now, ChainPolicy::WithRevocation))
+    }
+
+    /// A device's certificate with those above it, as the ledger takes them. The inner result says why there is no chain.
+    ///
+    /// # Errors
+    /// [`CloudError`] if the trust store cannot be read.
+    pub async fn complete(
+        &self,
+        leaf: &[u8],
+        issuer: Option<&[u8]>,
+    ) -> Result<Result<Vec<Vec<u8>>, ChainFault>, CloudError> {
+        Ok(complete(leaf, issuer, &self.store.authorities().await?))
     }
 
     /// The last accepted list of an authority. It was verified when it was accepted; its signature is checked again, because the

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use vitro_cloud::trust::{TrustStore, TrustedAuthority, certificate_der};
+use vitro_cloud::trust::{TrustStore, certificate_der};
+use vitro_cloud::verified::complete;
 use vitro_proof::DeviceId;
-use vitro_proof::chain::{CertificateId, SeenSignatures, verify_lasting};
 
 use crate::error::CliError;
 use crate::session::Session;
@@ -30,23 +30,8 @@ pub(super) async fn of_registry(session: &Session, thing: &DeviceId) -> Result<V
     let device = session.device(thing).await?;
     let leaf = certificate_der(&device.certificate)?;
     let authorities = session.trust().authorities().await?;
-    let (roots, between): (Vec<_>, Vec<_>) = authorities.iter().partition(|authority| authority.parent.is_none());
-    let ders = |of: &[&TrustedAuthority]| -> Vec<Vec<u8>> {
-        of.iter().map(|authority| authority.certificate.clone()).collect()
-    };
-    let (roots, between) = (ders(&roots), ders(&between));
-    fn slices(of: &[Vec<u8>]) -> Vec<&[u8]> {
-        of.iter().map(Vec::as_slice).collect()
-    }
-    let paths = verify_lasting(&leaf, &slices(&between), &slices(&roots), &SeenSignatures::default())
-        .map_err(|fault| CliError::Refused(format!("the certificate of {thing}: {fault}")))?;
-    let mut chain = vec![leaf];
-    // Every path: which of its authorities an agreement pins is for the agreement to say.
-    for id in paths.iter().flat_map(|path| &path.chain.issuers) {
-        let found = between.iter().find(|der| CertificateId::of(der) == *id);
-        chain.extend(found.filter(|der| !chain.contains(der)).cloned());
-    }
-    Ok(chain)
+    complete(&leaf, None, &authorities)
+        .map_err(|fault| CliError::Refused(format!("the certificate of {thing}: {fault}")))
 }
 
 #[cfg(test)]

@@ -88,7 +88,7 @@ pub(super) fn devices(out: &mut dyn Write, devices: &[DeviceView]) -> Shown {
                 view.entry.metering_point.to_string(),
                 view.entry.shard.to_string(),
                 list(view.approvals.iter().map(|approval| approval.role)),
-                if view.counts { "yes" } else { "no" }.to_owned(),
+                if view.counts { "yes" } else { "by chain only" }.to_owned(),
                 short(&view.hash),
             ]
         })
