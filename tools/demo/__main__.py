@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from demo import on_demand
 from demo.attacker import Attacker
 from demo.fleet import Fleet
 from demo.money import Money
@@ -122,7 +123,9 @@ def _run(installation: Installation, plan: Plan, report: Report) -> None:
     for device in DEVICES:
         report.devices.append(night.facts(device, told.get(device.thing), money, statement))
     night.totals()
-    say("9. The attacker signs a second envelope under a used number: the device is suspended")
+    say("9. A party asks for a device's day as it is now, and sees it on the ledger")
+    on_demand.ask(installation, plan, fleet, money, report)
+    say("10. The attacker signs a second envelope under a used number: the device is suspended")
     attacker.cloned_key()
     _picture(installation, report)
 

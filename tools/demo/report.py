@@ -38,6 +38,7 @@ class Report:
     attacks: list[dict[str, Any]] = field(default_factory=list)
     heartbeat: dict[str, Any] = field(default_factory=dict)
     statement: dict[str, Any] = field(default_factory=dict)
+    on_demand: dict[str, Any] = field(default_factory=dict)
     pictures: dict[str, str] = field(default_factory=dict)
     expectations: list[Expectation] = field(default_factory=list)
     started: float = field(default_factory=time.time)
@@ -80,6 +81,7 @@ class Report:
             "attacks": self.attacks,
             "heartbeat": self.heartbeat,
             "statement": self.statement,
+            "on_demand": self.on_demand,
             "pictures": self.pictures,
             "expectations": [asdict(e) for e in self.expectations],
         }
