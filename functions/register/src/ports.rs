@@ -4,17 +4,16 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use vitro_cloud::archive::Archive;
-use vitro_cloud::devices::{Cause, Device, StatusChange, StatusStore};
+use vitro_cloud::devices::{Device, LastGood, Suspend};
 use vitro_cloud::identities::{CertificateHolder, CertificateIdentity, Identities, NewCertificate, Registration};
 use vitro_cloud::manifest::{Expected, Manifest};
 use vitro_cloud::parked::{Parked, ParkedState, ParkedTable};
 use vitro_cloud::quarantine::Quarantine;
 use vitro_cloud::queue::Outbox;
-use vitro_cloud::readings::Readings;
 use vitro_cloud::rule_event::RuleEvent;
 use vitro_cloud::trust::TrustStore;
 use vitro_cloud::{Clock, CloudError};
-use vitro_proof::{DeviceId, PublicKey, SequenceNumber, UnixMillis};
+use vitro_proof::{DeviceId, PublicKey};
 
 /// Whether AWS IoT lets a certificate connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +81,7 @@ pub trait Iot: Send + Sync {
 
 /// The registry with its identities.
 #[async_trait]
-pub trait Registry: Send + Sync {
+pub trait Registry: Suspend {
     /// A device as it is now; nothing if it is not registered.
     ///
     /// # Errors
@@ -115,18 +114,6 @@ pub trait Registry: Send + Sync {
     /// # Errors
     /// [`CloudError`].
     async fn note_admitted(&self, id: &DeviceId, certificate: &str) -> Result<(), CloudError>;
-
-    /// Suspends a device.
-    ///
-    /// # Errors
-    /// [`CloudError`].
-    async fn suspend(
-        &self,
-        id: &DeviceId,
-        at: UnixMillis,
-        last_good: Option<SequenceNumber>,
-        cause: Cause,
-    ) -> Result<StatusChange, CloudError>;
 }
 
 #[async_trait]
@@ -152,33 +139,6 @@ impl Registry for Identities {
 
     async fn note_admitted(&self, id: &DeviceId, certificate: &str) -> Result<(), CloudError> {
         self.devices().note_admitted(id, certificate).await
-    }
-
-    async fn suspend(
-        &self,
-        id: &DeviceId,
-        at: UnixMillis,
-        last_good: Option<SequenceNumber>,
-        cause: Cause,
-    ) -> Result<StatusChange, CloudError> {
-        self.devices().suspend(id, at, last_good, cause).await
-    }
-}
-
-/// The time series, as far as a suspension needs it.
-#[async_trait]
-pub trait LastGood: Send + Sync {
-    /// The highest number that was received before an instant.
-    ///
-    /// # Errors
-    /// [`CloudError`].
-    async fn highest_before(&self, id: &DeviceId, at: UnixMillis) -> Result<Option<SequenceNumber>, CloudError>;
-}
-
-#[async_trait]
-impl LastGood for Readings {
-    async fn highest_before(&self, id: &DeviceId, at: UnixMillis) -> Result<Option<SequenceNumber>, CloudError> {
-        Self::highest_before(self, id, at).await
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use vitro_client::{Channel, Client};
 use vitro_cloud::batch::{BatchResponse, SqsEvent, SqsRecord, each};
 use vitro_cloud::config::StackName;
-use vitro_cloud::devices::{Device, NewDevice, Status};
+use vitro_cloud::devices::{Device, LastGood, NewDevice, Status};
 use vitro_cloud::identities::{CertificateIdentity, NewCertificate, Origin};
 use vitro_cloud::manifest::Expected;
 use vitro_cloud::metrics::Metrics;
@@ -20,7 +20,7 @@ use vitro_proof::{DeviceId, Reason, UnixMillis};
 use crate::announced::Announced;
 use crate::decide::{Facts, Plan, attributes_of, decide};
 use crate::ledger::{self, NotYet};
-use crate::ports::{CertificateState, Iot, IotCertificate, Keep, LastGood, ManifestSource, Ports, Registry};
+use crate::ports::{CertificateState, Iot, IotCertificate, Keep, ManifestSource, Ports, Registry};
 use crate::refusal::Refusal;
 use crate::revoked::speaks_of_key;
 

@@ -2,7 +2,7 @@
 
 use vitro_client::Channel;
 use vitro_cloud::CloudError;
-use vitro_cloud::devices::{Cause, Consequence, Device, Revoked, Status};
+use vitro_cloud::devices::{Cause, Consequence, Device, Revoked, suspend_revoked};
 use vitro_cloud::queue::StatusTask;
 use vitro_proof::chain::ChainFault;
 
@@ -21,30 +21,15 @@ impl<L: Channel> Register<L> {
     pub(crate) async fn is_out(&self, device: &Device, id: &str, fault: &ChainFault) -> Result<bool, CloudError> {
         let Some(revoked) = Revoked::of(fault) else { return Ok(false) };
         match device.consequence_of(id, revoked) {
-            Consequence::Suspend(cause) => self.suspend(device, cause).await?,
+            Consequence::Suspend(cause) => {
+                let (registry, readings) = (self.registry.as_ref(), self.readings.as_ref());
+                let now = self.clock.now();
+                suspend_revoked(registry, readings, self.outbox.as_ref(), device, cause, now).await?;
+            }
             Consequence::CarriedOut if !device.is_status_applied() => self.tell(device).await?,
             Consequence::CarriedOut | Consequence::Withdraw | Consequence::Nothing => {}
         }
         Ok(true)
-    }
-
-    async fn suspend(&self, device: &Device, cause: Cause) -> Result<(), CloudError> {
-        let now = self.clock.now();
-        let last_good = match device.status {
-            Status::Active => self.readings.highest_before(&device.id, now).await?,
-            // It stays what it was: nothing that came after counts.
-            Status::Suspended | Status::Retired => device.last_good,
-        };
-        let at = device.suspended_at.unwrap_or(now);
-        let change = self.registry.suspend(&device.id, at, last_good, cause).await?;
-        if change.changed {
-            let last_good = last_good.map(|number| number.0);
-            tracing::warn!(thing = %device.id, %cause, last_good, "suspended: revoked while it was taken in");
-        }
-        if change.changed || !change.device.is_status_applied() {
-            self.tell(device).await?;
-        }
-        Ok(())
     }
 
     async fn tell(&self, device: &Device) -> Result<(), CloudError> {

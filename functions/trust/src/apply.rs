@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use vitro_cloud::CloudError;
 use vitro_cloud::batch::chain;
-use vitro_cloud::devices::{Cause, Consequence, Device, Revoked, Status};
+use vitro_cloud::devices::{Consequence, Revoked, suspend_revoked};
 use vitro_cloud::identities::CertificateIdentity;
 use vitro_cloud::queue::StatusTask;
 use vitro_cloud::trust::TrustedAuthority;
@@ -146,33 +146,8 @@ impl Ports {
             }
             return Ok(false);
         };
-        self.suspend(&device, cause, now).await
-    }
-
-    async fn suspend(&self, device: &Device, cause: Cause, now: UnixMillis) -> Result<bool, CloudError> {
-        let thing = &device.id;
-        let last_good = match device.status {
-            Status::Active => self.registry_last_good(thing, now).await?,
-            // It stays what it was: nothing that came after counts.
-            Status::Suspended | Status::Retired => device.last_good,
-        };
-        let change = self.registry.suspend(thing, device.suspended_at.unwrap_or(now), last_good, cause).await?;
-        if change.changed || !change.device.is_status_applied() {
-            self.outbox.status(&StatusTask { thing: thing.clone() }).await?;
-        }
-        let suspended = change.changed && device.status == Status::Active;
-        if suspended {
-            tracing::warn!(%thing, %cause, last_good = ?last_good.map(|number| number.0), "suspended");
-        }
-        Ok(suspended)
-    }
-
-    async fn registry_last_good(
-        &self,
-        thing: &DeviceId,
-        now: UnixMillis,
-    ) -> Result<Option<vitro_proof::SequenceNumber>, CloudError> {
-        self.readings.highest_before(thing, now).await
+        let (registry, readings) = (self.registry.as_ref(), self.readings.as_ref());
+        suspend_revoked(registry, readings, self.outbox.as_ref(), &device, cause, now).await
     }
 }
 

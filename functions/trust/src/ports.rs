@@ -3,18 +3,17 @@
 use async_trait::async_trait;
 use vitro_cloud::CloudError;
 use vitro_cloud::archive::Archive;
-use vitro_cloud::devices::{Cause, Device, StatusChange, StatusStore};
+use vitro_cloud::devices::{Device, LastGood, Suspend};
 use vitro_cloud::identities::{CertificateHolder, CertificateIdentity, Identities};
 use vitro_cloud::queue::Outbox;
-use vitro_cloud::readings::Readings;
 use vitro_cloud::trust::TrustStore;
-use vitro_proof::{DeviceId, Hash, SequenceNumber, UnixMillis};
+use vitro_proof::{DeviceId, Hash};
 
 use crate::fetch::Fetch;
 
 /// The registry with its identities.
 #[async_trait]
-pub trait Registry: Send + Sync {
+pub trait Registry: Suspend {
     /// A device as it is now.
     ///
     /// # Errors
@@ -35,18 +34,6 @@ pub trait Registry: Send + Sync {
     /// # Errors
     /// [`CloudError`].
     async fn under_issuer(&self, issuer_key: Hash) -> Result<Vec<CertificateHolder>, CloudError>;
-
-    /// Suspends a device.
-    ///
-    /// # Errors
-    /// [`CloudError`].
-    async fn suspend(
-        &self,
-        id: &DeviceId,
-        at: UnixMillis,
-        last_good: Option<SequenceNumber>,
-        cause: Cause,
-    ) -> Result<StatusChange, CloudError>;
 
     /// Takes one of several certificates from a device, never its newest.
     ///
@@ -72,35 +59,8 @@ impl Registry for Identities {
         Self::under_issuer(self, issuer_key).await
     }
 
-    async fn suspend(
-        &self,
-        id: &DeviceId,
-        at: UnixMillis,
-        last_good: Option<SequenceNumber>,
-        cause: Cause,
-    ) -> Result<StatusChange, CloudError> {
-        self.devices().suspend(id, at, last_good, cause).await
-    }
-
     async fn withdraw(&self, id: &DeviceId, certificate_id: &str) -> Result<(), CloudError> {
         self.devices().forget_certificate(id, certificate_id).await
-    }
-}
-
-/// The time series, as far as a suspension needs it.
-#[async_trait]
-pub trait LastGood: Send + Sync {
-    /// The highest number that was received before an instant.
-    ///
-    /// # Errors
-    /// [`CloudError`].
-    async fn highest_before(&self, id: &DeviceId, at: UnixMillis) -> Result<Option<SequenceNumber>, CloudError>;
-}
-
-#[async_trait]
-impl LastGood for Readings {
-    async fn highest_before(&self, id: &DeviceId, at: UnixMillis) -> Result<Option<SequenceNumber>, CloudError> {
-        Self::highest_before(self, id, at).await
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod entry;
 mod revocation;
+mod revoked;
 mod rules;
 mod seals;
 mod standing;
@@ -20,6 +21,7 @@ use vitro_proof::{
 
 pub(crate) use entry::write as write_entry;
 pub use revocation::{Consequence, Revoked};
+pub use revoked::{LastGood, Suspend, suspend_revoked};
 pub use rules::suspend_by_rule;
 pub use seals::{Ask, SealStore, Turn};
 pub use standing::{Cause, Connection, Exchanged, StatusChange, Suspension};

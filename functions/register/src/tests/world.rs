@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use vitro_cloud::CloudError;
-use vitro_cloud::devices::{Cause, Device, StatusChange, Suspension};
+use vitro_cloud::devices::{Cause, Device, LastGood, StatusChange, Suspend, Suspension};
 use vitro_cloud::identities::{CertificateHolder, CertificateIdentity, NewCertificate, Origin, Registration};
 use vitro_cloud::manifest::Expected;
 use vitro_cloud::memory::Fuse;
@@ -13,7 +13,7 @@ use vitro_cloud::rule_event::RuleEvent;
 use vitro_cloud::trust::{AcceptedCrl, CrlCheck, TrustStore, TrustedAuthority};
 use vitro_proof::{DeviceId, Hash, PublicKey, SequenceNumber, UnixMillis};
 
-use crate::ports::{CertificateState, Iot, IotCertificate, Keep, LastGood, ManifestSource, Registry};
+use crate::ports::{CertificateState, Iot, IotCertificate, Keep, ManifestSource, Registry};
 
 /// Everything that is kept, and the fuse that every call passes before and after its work.
 #[derive(Clone, Default)]
@@ -143,7 +143,10 @@ impl Registry for World {
     async fn note_admitted(&self, id: &DeviceId, certificate: &str) -> Result<(), CloudError> {
         self.around(|kept| _ = kept.devices.get_mut(id).unwrap().admitting.remove(certificate))
     }
+}
 
+#[async_trait]
+impl Suspend for World {
     async fn suspend(
         &self,
         id: &DeviceId,

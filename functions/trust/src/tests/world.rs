@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use vitro_cloud::CloudError;
-use vitro_cloud::devices::{Cause, Device, StatusChange, StatusStore};
+use vitro_cloud::devices::{Cause, Device, LastGood, StatusChange, StatusStore, Suspend};
 use vitro_cloud::identities::{CertificateHolder, CertificateIdentity};
 use vitro_cloud::memory::{Fuse, MemoryArchive, MemoryDevices, MemoryOutbox};
 use vitro_cloud::sources::DeviceSource;
@@ -15,7 +15,7 @@ use vitro_proof::{DeviceId, Hash, SequenceNumber, UnixMillis};
 use super::LAST_GOOD;
 use crate::Fault;
 use crate::fetch::Fetch;
-use crate::ports::{Certificates, LastGood, Registry};
+use crate::ports::{Certificates, Registry};
 
 /// Everything that is kept beside the registry; the fuse burns before and after each call's work.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -107,6 +107,18 @@ impl Registry for World {
         self.around(|kept| kept.holders.iter().filter(is_under).map(|(_, holder)| holder.clone()).collect())
     }
 
+    async fn withdraw(&self, id: &DeviceId, certificate_id: &str) -> Result<(), CloudError> {
+        self.fuse.point()?;
+        let mut device = DeviceSource::device(&self.devices, id).await?.unwrap();
+        assert_ne!(device.certificate_id, certificate_id, "never its newest");
+        device.certificate_ids.remove(certificate_id);
+        self.devices.put(device);
+        self.fuse.point()
+    }
+}
+
+#[async_trait]
+impl Suspend for World {
     async fn suspend(
         &self,
         id: &DeviceId,
@@ -115,15 +127,6 @@ impl Registry for World {
         cause: Cause,
     ) -> Result<StatusChange, CloudError> {
         self.devices.suspend(id, at, last_good, cause).await
-    }
-
-    async fn withdraw(&self, id: &DeviceId, certificate_id: &str) -> Result<(), CloudError> {
-        self.fuse.point()?;
-        let mut device = DeviceSource::device(&self.devices, id).await?.unwrap();
-        assert_ne!(device.certificate_id, certificate_id, "never its newest");
-        device.certificate_ids.remove(certificate_id);
-        self.devices.put(device);
-        self.fuse.point()
     }
 }
 
