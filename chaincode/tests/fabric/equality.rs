@@ -24,8 +24,15 @@ use crate::network::Network;
 use crate::support::native::{self, Committed, ReadWriteSet};
 use crate::support::sequences::{Call, Step, Who, World, steps};
 
-/// Worlds that run at once. They share no key but the roles.
+/// Worlds that run at once. They share no key but the roles, if they leave out what reads the agreements of all.
 const AT_ONCE: usize = 24;
+
+/// What reads every agreement that is active, those of the other worlds, too.
+const READS_ALL: [&str; 4] = ["audit:day", "data:history", "agreement:in_force", "registry:exchange"];
+
+/// Worlds that run one after the other, each on what those before it left, with every function. So few have no more than the 50 active agreements
+/// of which a peer notes the keys.
+const IN_TURN: usize = 15;
 
 /// A peer that lags endorses an older state for a moment.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -37,13 +44,48 @@ struct Member {
     creator: Creator,
 }
 
+#[derive(Default)]
 struct Tally {
     calls: AtomicU32,
     written: AtomicU32,
 }
 
-/// Compares `count` sequences on a chaincode that was not called before.
-pub(crate) async fn compared(network: &Network, chaincode: &str, count: usize) {
+/// Compares `count` sequences, many at once, and a few more one after the other; each kind on a chaincode that was not called before.
+pub(crate) async fn compared(network: &Network, at_once: &str, in_turn: &str, count: usize) {
+    let (members, base) = settled(network, at_once).await;
+    let base = Arc::new(base);
+    let tally = Arc::new(Tally::default());
+    let mut runner = TestRunner::default();
+    let strategy = steps(4..16);
+    let mut next = || strategy.new_tree(&mut runner).unwrap().current();
+    let began = Instant::now();
+    let mut running = JoinSet::new();
+    for number in 0..count {
+        if running.len() == AT_ONCE {
+            running.join_next().await.unwrap().unwrap();
+        }
+        let (members, base, tally) = (Arc::clone(&members), Arc::clone(&base), Arc::clone(&tally));
+        let (chaincode, sequence) = (at_once.to_owned(), next());
+        running.spawn(async move {
+            let mut state = Committed::clone(&base);
+            world(number, &sequence, &READS_ALL, &members, &chaincode, &mut state, &tally).await;
+        });
+    }
+    while let Some(done) = running.join_next().await {
+        done.unwrap();
+    }
+    tally.told(count, "many at once", began);
+
+    let (members, mut state) = settled(network, in_turn).await;
+    let (tally, began) = (Tally::default(), Instant::now());
+    for number in 0..IN_TURN {
+        world(number, &next(), &[], &members, in_turn, &mut state, &tally).await;
+    }
+    tally.told(IN_TURN, "in turn, with every function", began);
+}
+
+/// The members, and the state after they agreed on their roles.
+async fn settled(network: &Network, chaincode: &str) -> (Arc<Vec<Member>>, Committed) {
     let mut members = Vec::new();
     for role in Role::ALL {
         for ou in [OuRole::Client, OuRole::Admin] {
@@ -59,51 +101,46 @@ pub(crate) async fn compared(network: &Network, chaincode: &str, count: usize) {
             });
         }
     }
-    let (members, chaincode) = (Arc::new(members), chaincode.to_owned());
     let mut base = Committed::new();
     let configure = vitro_contract::calls::configure(&vitro_contract::testing::roles().unwrap());
     for role in Role::ALL {
         let (function, args) = (configure.function.to_owned(), configure.args.clone());
-        assert!(same(&Call { who: Who(role, OuRole::Admin), function, args }, &members, &chaincode, &mut base).await);
+        assert!(same(&Call { who: Who(role, OuRole::Admin), function, args }, &members, chaincode, &mut base).await);
     }
-    let base = Arc::new(base);
-    let tally = Arc::new(Tally { calls: AtomicU32::new(0), written: AtomicU32::new(0) });
-    let mut runner = TestRunner::default();
-    let strategy = steps(4..16);
-    let began = Instant::now();
-    let mut running = JoinSet::new();
-    for number in 0..count {
-        let sequence = strategy.new_tree(&mut runner).unwrap().current();
-        if running.len() == AT_ONCE {
-            running.join_next().await.unwrap().unwrap();
-        }
-        let (members, base, tally) = (Arc::clone(&members), Arc::clone(&base), Arc::clone(&tally));
-        let chaincode = chaincode.clone();
-        running.spawn(async move { world(number, &sequence, &members, &chaincode, &base, &tally).await });
-    }
-    while let Some(done) = running.join_next().await {
-        done.unwrap();
-    }
-    let (calls, written) = (tally.calls.load(Ordering::SeqCst), tally.written.load(Ordering::SeqCst));
-    println!("{count} sequences, {calls} calls, {written} committed, in {:?}: equal to the byte", began.elapsed());
-    assert!(written * 4 > calls, "too few calls write to show anything");
+    (Arc::new(members), base)
 }
 
-async fn world(number: usize, sequence: &[Step], members: &[Member], chaincode: &str, base: &Committed, tally: &Tally) {
+impl Tally {
+    fn told(&self, count: usize, how: &str, began: Instant) {
+        let (calls, written) = (self.calls.load(Ordering::SeqCst), self.written.load(Ordering::SeqCst));
+        println!(
+            "{count} sequences {how}, {calls} calls, {written} committed, in {:?}: equal to the byte",
+            began.elapsed()
+        );
+        assert!(written * 4 > calls, "too few calls write to show anything");
+    }
+}
+async fn world(
+    number: usize,
+    sequence: &[Step],
+    without: &[&str],
+    members: &[Member],
+    chaincode: &str,
+    state: &mut Committed,
+    tally: &Tally,
+) {
     let mut world = World::new(&format!("w{number}"));
-    let mut state = base.clone();
     // Every other world begins settled.
     let mut planned = if number.is_multiple_of(2) { world.settled() } else { Vec::new() };
     planned.extend(sequence.iter().map(|step| world.call(step)));
-    // These read every active agreement, those of the other worlds, too.
-    planned.retain(|call| !["audit:day", "data:history"].contains(&call.function.as_str()));
+    planned.retain(|call| !without.contains(&call.function.as_str()));
     for mut call in planned {
         // Peers and orderers are refused by the peer before the chaincode is asked.
         if call.who.1 != OuRole::Admin {
             call.who.1 = OuRole::Client;
         }
         tally.calls.fetch_add(1, Ordering::SeqCst);
-        if same(&call, members, chaincode, &mut state).await {
+        if same(&call, members, chaincode, state).await {
             tally.written.fetch_add(1, Ordering::SeqCst);
         }
     }

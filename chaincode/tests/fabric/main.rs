@@ -44,7 +44,8 @@ fn the_chaincode_runs_on_real_fabric_in_every_way() {
     let sequences = std::env::var("FABRIC_SEQUENCES").ok().and_then(|count| count.parse().ok()).unwrap_or(50);
     if sequences > 0 {
         network.deploy("vitro-equal", &own.package("binary"));
-        runtime.block_on(equality::compared(&network, "vitro-equal", sequences));
+        network.deploy("vitro-in-turn", &own.package("binary"));
+        runtime.block_on(equality::compared(&network, "vitro-equal", "vitro-in-turn", sequences));
     }
 }
 
