@@ -81,7 +81,9 @@ class Template:
     def grants(self, role: str) -> set[tuple[str, str]]:
         """Every (action, resource) that a role's own policies allow; they may hold nothing but plain allows."""
         properties = self.of_type("AWS::IAM::Role")[role]
-        assert "ManagedPolicyArns" not in properties
+        # Nothing else comes along, but for subnets where there are some.
+        subnets = {"Fn::If": ["HasLedgerSubnets", ["LedgerNetworkPolicy"], "AWS::NoValue"]}
+        assert properties.get("ManagedPolicyArns", subnets) == subnets
         pairs = set()
         for policy in properties["Policies"]:
             for statement in policy["PolicyDocument"]["Statement"]:

@@ -172,3 +172,25 @@ def test_a_function_runs_under_its_own_role(template: Template) -> None:
     roles = [properties["Role"] for properties in template.functions().values()]
     assert roles == [f"{name.capitalize()}Role.Arn" for name in template.functions()]
     assert len(set(roles)) == len(roles)
+
+
+def test_functions_of_the_ledger_may_run_in_subnets(template: Template) -> None:
+    """Those that speak to the ledger, and no others."""
+    assert (
+        template.parameters["LedgerSubnets"]["Default"] == template.parameters["LedgerSecurityGroups"]["Default"] == ""
+    )
+    subnets = {"SubnetIds": "LedgerSubnets", "SecurityGroupIds": "LedgerSecurityGroups"}
+    in_subnets = set()
+    for function, properties in template.functions().items():
+        role = template.of_type("AWS::IAM::Role")[f"{function.capitalize()}Role"]
+        assert ("ManagedPolicyArns" in role) == ("VpcConfig" in properties)
+        assert ("VpcConfig" in properties) == ("VITRO_FABRIC_SECRET" in template.environment(function)), function
+        if "VpcConfig" in properties:
+            assert properties["VpcConfig"] == {"Fn::If": ["HasLedgerSubnets", subnets, "AWS::NoValue"]}
+            in_subnets.add(function)
+    assert in_subnets == {"publish", "bill", "status", "register"}
+    policy = template.resources["LedgerNetworkPolicy"]
+    assert policy["Condition"] == "HasLedgerSubnets"
+    statement = policy["Properties"]["PolicyDocument"]["Statement"]
+    assert [set(one) for one in statement] == [{"Effect", "Action", "Resource"}]
+    assert all(action.startswith("ec2:") for action in statement[0]["Action"])
