@@ -171,6 +171,27 @@ fn acceptance_status_and_exchange_correct_what_they_decide() {
     assert_eq!(correct(&mut ledger, version).unwrap().statement.unwrap().statement.total, 100);
 }
 
+#[test]
+fn a_chain_that_comes_late_corrects_the_days_that_it_makes_count() {
+    let always = super::pki::days(day("2020-01-01"), day("2039-12-31"));
+    let root = super::pki::Authority::root("Customer", always);
+    let mut dev = device("dev-1", 1);
+    let mut ledger = ledger();
+    register(&mut ledger, &[&dev]);
+    let terms = Agreement { authorities: vec![crate::Bytes(root.der.clone())], ..agreement() };
+    activate(&mut ledger, &terms);
+    let days = sealed(&mut dev, 3);
+    publish(&mut ledger, &days.iter().map(item).collect::<Vec<_>>());
+    assert_eq!(close(&mut ledger, "2026-03-01", "2026-03-03").statement.total, 0);
+    // Good from the second day on.
+    let valid = super::pki::days(day("2026-03-02"), day("2026-12-31"));
+    let leaf = root.certify("dev-1", &dev.entry.public_key, valid);
+    run(&mut ledger, &calls::certify(dev.thing(), &[leaf])).unwrap();
+    let late = correct(&mut ledger, terms.hash()).unwrap().statement.unwrap().statement;
+    assert_eq!(late.corrections.iter().map(|one| one.day).collect::<Vec<_>>(), ["2026-03-02", "2026-03-03"].map(day));
+    assert_eq!(late.total, 200);
+}
+
 fn amended(ledger: &mut MemoryLedger, replaces: &Agreement, change: impl FnOnce(&mut Agreement)) -> Amendment {
     let mut terms = replaces.clone();
     change(&mut terms);
