@@ -7,6 +7,7 @@ import re
 import secrets
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
@@ -181,6 +182,9 @@ def test_a_device_that_is_away_is_told_and_seals_nothing_later(
     assert done.returncode == 75, done.stdout
     command = re.search(rf"vitro device reply {device.thing} ([0-9a-f]{{32}})", done.stderr)
     assert command, done.stderr
+    # The ask holds for five seconds from when it was sent, and to the end of that second.
+    over = time.time() + 2
+    wait.until("the ask to be over", lambda: time.time() > over, 5, 0.1)
     # Back again, it hears of the ask, and that nobody waits any more.
     with running(device, tmp_path):
         reply: dict[str, Any] = {}
