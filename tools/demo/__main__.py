@@ -100,7 +100,7 @@ def _run(installation: Installation, plan: Plan, report: Report) -> None:
     say("2. A customer CA is made, and five devices are provisioned")
     fleet.provision()
     say("3. The four parties agree on the ledger: roles, devices, a price per unit")
-    money.agree()
+    money.agree(fleet.keys)
     say(f"4. {plan.recorded_day} of the recording is played as {plan.day} ({plan.zone}) by five devices")
     running: list[Replay] = []
     try:

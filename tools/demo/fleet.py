@@ -29,6 +29,8 @@ class Fleet:
         self.installation = installation
         self.plan = plan
         self.folder = folder
+        self.keys: dict[str, str] = {}
+        """Each device's public key, of the folder that was made for it."""
 
     def folder_of(self, device: Device) -> Path:
         """A device's folder."""
@@ -50,6 +52,7 @@ class Fleet:
                 *("--sensors", self.plan.sensors, "--not-before", not_before),
                 *("--poll-interval", self.plan.poll_seconds),
             )
+            self.keys[device.thing] = made["public_key"]
             say(
                 f"    {device.thing}: certificate {made.get('certificate_id', '')[:12]}…, metering point {device.metering_point}"
             )

@@ -28,8 +28,8 @@ class Money:
         profiles: Any = ledger["profiles"]
         self.profiles = {party: Path(profiles[party]) for party in PARTIES}
 
-    def agree(self) -> None:
-        """Roles, devices and one agreement, each approved by those whom the contract asks."""
+    def agree(self, keys: dict[str, str]) -> None:
+        """Roles, devices and one agreement, each approved by those whom the contract asks; RC and DV know the meters by their keys."""
         for party in PARTIES:
             self._as(party, "configure-roles")
         # The functions get a client's identity; the admin's, with which the operator agrees to things, stays outside.
@@ -37,8 +37,11 @@ class Money:
         vitro(self.installation, "ledger", "--profile", user, "put-secret")
         things = [device.thing for device in DEVICES]
         self._as("operator", "register-device", *things)
+        meters = self.folder / "meters.csv"
+        rows = [f"{device.thing},{keys[device.thing]},{device.metering_point}\n" for device in DEVICES]
+        meters.write_text("device,public_key,metering_point\n" + "".join(rows))
         for party in ("rc", "dv"):
-            self._as(party, "approve-devices", "--yes", *things)
+            self._as(party, "approve-devices", "--file", str(meters))
         proposal = self.folder / "agreement.json"
         proposal.write_text(json.dumps(self._agreement(), indent=2) + "\n")
         self._as("sp", "propose", str(proposal))

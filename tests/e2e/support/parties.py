@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from e2e.support.programs import vitro
+from e2e.support.programs import VITRO, run, vitro
 from stack import Installation
 
 PARTIES = ("operator", "rc", "dv", "sp")
+WAITS = 75
+"""How `vitro` ends when something waits for the caller's yes."""
 
 
 @dataclass
@@ -37,7 +39,16 @@ class Parties:
         """Puts devices on the ledger, approved by those whom the contract asks."""
         self.call("operator", "register-device", *things)
         for party in ("rc", "dv"):
-            self.call(party, "approve-devices", "--yes", *things)
+            self.call(party, "approve-devices", *things, "--yes", self._read(party, *things))
+
+    def _read(self, party: str, *things: str) -> str:
+        """The hash of what is shown of devices, which are just these; nothing is approved by that."""
+        profile = self.profiles[party]
+        shown = run(self.installation, VITRO, "ledger", "--profile", profile, "approve-devices", *things, "--json")
+        assert shown.returncode == WAITS, shown.stderr
+        read: dict[str, Any] = json.loads(shown.stdout)
+        assert {view["entry"]["thing"] for view in read["entries"]} == set(things)
+        return str(read["hash"])
 
     def agree(self, agreement: str, points: list[str], day: str, price: str) -> None:
         """An active agreement on these metering points, billed by the unit."""

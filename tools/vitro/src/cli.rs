@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn wrong_arguments_are_told_before_anything_is_done() {
-        use clap::error::ErrorKind::{ArgumentConflict, MissingRequiredArgument, ValueValidation};
+        use clap::error::ErrorKind::{ArgumentConflict, InvalidValue, MissingRequiredArgument, ValueValidation};
         for (line, kind) in [
             ("vitro device show a/b", ValueValidation),
             ("vitro device suspend dev-1 --last-good 3 --nothing-good", ArgumentConflict),
@@ -124,7 +124,13 @@ mod tests {
             ("vitro ledger approve-devices", MissingRequiredArgument),
             ("vitro ledger approve-devices dev-1 --shard west", ArgumentConflict),
             ("vitro ledger approve-devices --shard west --file list.csv", ArgumentConflict),
-            ("vitro ledger approve-devices --file list.csv --yes", ArgumentConflict),
+            ("vitro ledger approve-devices --shard west --yes", InvalidValue),
+            ("vitro ledger approve-devices --shard west --yes 00ff", ValueValidation),
+            (
+                "vitro ledger approve-devices --file list.csv --yes \
+                 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+                ArgumentConflict,
+            ),
             ("vitro proof alive dev-1", MissingRequiredArgument),
             ("vitro proof reading dev-1 17", MissingRequiredArgument),
             ("vitro proof reading dev-1 17 --block 3 --day 2026-01-02", ArgumentConflict),

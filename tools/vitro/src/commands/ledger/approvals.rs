@@ -2,17 +2,21 @@
 //!
 //! A device that both approved is one whose readings they pay on. So an approval names hashes of entries that this party saw: the
 //! hash is computed here from the entry that is shown, and a peer that shows another entry than the ledger's gets no approval for it.
+//! Between reading and saying yes anybody may register more, so a yes is to the very list that was shown: it names the list's hash. That is
+//! a whole SHA-256: the operator registers entries as it likes, and would find two lists that share the first digits.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use vitro_client::{Channel, Client};
-use vitro_contract::{DeviceApproval, DeviceView, MeteringPoint};
+use vitro_contract::{DeviceApproval, DeviceView, MeteringPoint, Record};
+use vitro_proof::crypto::sha256;
 use vitro_proof::{DeviceId, Hash, PublicKey};
 
 use super::{ApproveDevicesArgs, Screen, print};
 use crate::error::CliError;
+use crate::instant::show_seconds;
 use crate::output;
 
 /// Devices in one transaction: each is answered whole, and Managed Blockchain takes 1 MB of arguments, answer, reads and writes.
@@ -55,24 +59,60 @@ pub(super) async fn approve<C: Channel>(
             )));
         }
     }
-    let waiting: Vec<DeviceView> =
+    let mut waiting: Vec<DeviceView> =
         views.into_iter().filter(|view| view.approvals.iter().all(|approval| approval.msp != msp)).collect();
+    waiting.sort_by(|one, other| one.entry.thing.cmp(&other.entry.thing));
+    waiting.dedup_by(|one, other| one.entry.thing == other.entry.thing);
     if waiting.is_empty() {
         return Err(CliError::NotFound("no device waits for this party's approval".into()));
     }
-    if args.file.is_none() && !args.yes {
-        screen.show(&waiting, |out, views| {
-            print::entries(out, views)?;
-            output::line(out, "nothing was approved: hold these against what you know of the devices, then say --yes")
-        })?;
-        return Err(CliError::NotYet(format!("{} wait for --yes", waiting.len())));
+    if args.file.is_none() {
+        let shown = Shown { hash: hash_of(&waiting), entries: waiting.as_slice() };
+        if args.yes != Some(shown.hash) {
+            screen.show(&shown, |out, shown| {
+                print::entries(out, shown.entries)?;
+                let told = "nothing was approved: hold these against what you know of the devices, then say";
+                output::line(out, &format!("{told} --yes {}", shown.hash))
+            })?;
+            return Err(not_these(args.yes, &waiting));
+        }
     }
     for part in waiting.chunks(BATCH) {
-        let of = |view: &DeviceView| DeviceApproval { thing: view.entry.thing.clone(), entry: view.hash };
-        let published = client.approve_devices(&part.iter().map(of).collect()).await?;
+        let published = client.approve_devices(&approvals(part)).await?;
         screen.done(published, |out, page| print::devices(out, &page.devices))?;
     }
     Ok(())
+}
+
+/// What a party is to read before it says yes.
+#[derive(Serialize)]
+struct Shown<'a> {
+    /// What waits for its approval.
+    entries: &'a [DeviceView],
+    /// What it says yes to: the hash of just these.
+    hash: Hash,
+}
+
+fn approvals(views: &[DeviceView]) -> Vec<DeviceApproval> {
+    views.iter().map(|view| DeviceApproval { thing: view.entry.thing.clone(), entry: view.hash }).collect()
+}
+
+/// The hash of a list: of what is handed in to approve all of it.
+fn hash_of(views: &[DeviceView]) -> Hash {
+    sha256(&[&approvals(views).encode()])
+}
+
+/// Why nothing was approved. Of the list that was read only the hash is known, so what came last is named.
+fn not_these(said: Option<Hash>, waiting: &[DeviceView]) -> CliError {
+    let Some(said) = said else { return CliError::NotYet(format!("{} wait for --yes", waiting.len())) };
+    let newest = waiting.iter().max_by_key(|view| view.time);
+    let newest = newest.map(|view| format!("{}, of {}", view.entry.thing, show_seconds(view.time)));
+    CliError::Refused(format!(
+        "nothing was approved: what waits now is not the list {said}; it was approved in part or changed since (the newest of its {} \
+         entries: {}). Read what is shown now, and say yes to that",
+        waiting.len(),
+        newest.unwrap_or_default()
+    ))
 }
 
 async fn named<C: Channel>(
@@ -125,6 +165,10 @@ fn read(path: &Path) -> Result<Vec<Listed>, CliError> {
         if row.public_key.is_none() && row.entry.is_none() {
             return Err(bad(format!("{}: neither public_key nor entry: it would be approved unseen", row.device)));
         }
+        if row.metering_point.is_none() && row.entry.is_none() {
+            let told = "no metering_point beside its public_key: the right device would be approved at any place";
+            return Err(bad(format!("{}: {told}", row.device)));
+        }
         if !seen.insert(row.device.clone()) {
             return Err(bad(format!("{} stands there twice", row.device)));
         }
@@ -163,21 +207,27 @@ mod tests {
             Self { channel, views, folder: tempfile::tempdir().unwrap() }
         }
 
-        async fn approve(&self, role: Role, args: ApproveDevicesArgs) -> Result<String, CliError> {
+        /// What is printed, and how it ends.
+        async fn told(&self, role: Role, args: ApproveDevicesArgs, json: bool) -> (String, Result<(), CliError>) {
             let mut out = Vec::new();
             let result = {
-                let mut screen = Screen { out: &mut out, json: false };
+                let mut screen = Screen { out: &mut out, json };
                 let creator = admin(role);
                 let msp = creator.msp.clone();
                 approve(&Client::new(self.channel.by(creator)), &args, &msp, &mut screen).await
             };
-            result.map(|()| String::from_utf8(out).unwrap())
+            (String::from_utf8(out).unwrap(), result)
+        }
+
+        async fn approve(&self, role: Role, args: ApproveDevicesArgs) -> Result<String, CliError> {
+            let (out, result) = self.told(role, args, false).await;
+            result.map(|()| out)
         }
 
         fn list(&self, text: &str) -> ApproveDevicesArgs {
             let path = self.folder.path().join("list.csv");
             std::fs::write(&path, text).unwrap();
-            ApproveDevicesArgs { things: vec![], shard: None, file: Some(path), yes: false }
+            ApproveDevicesArgs { things: vec![], shard: None, file: Some(path), yes: None }
         }
 
         async fn approvals(&self, thing: &DeviceId) -> usize {
@@ -185,7 +235,7 @@ mod tests {
         }
     }
 
-    fn things(views: &[DeviceView], yes: bool) -> ApproveDevicesArgs {
+    fn things(views: &[DeviceView], yes: Option<Hash>) -> ApproveDevicesArgs {
         let things = views.iter().map(|view| view.entry.thing.clone()).collect();
         ApproveDevicesArgs { things, shard: None, file: None, yes }
     }
@@ -194,11 +244,56 @@ mod tests {
     async fn nothing_is_approved_unread() {
         let world = World::of(1).await;
         let thing = world.views[0].entry.thing.clone();
-        assert!(matches!(world.approve(Role::Rc, things(&world.views, false)).await, Err(CliError::NotYet(_))));
+        let (out, result) = world.told(Role::Rc, things(&world.views, None), false).await;
+        assert!(matches!(result, Err(CliError::NotYet(_))));
+        let hash = hash_of(&world.views);
+        assert!(out.contains(thing.as_str()) && out.contains(&format!("--yes {hash}")), "{out}");
         assert_eq!(world.approvals(&thing).await, 0);
-        assert!(world.approve(Role::Rc, things(&world.views, true)).await.unwrap().contains(thing.as_str()));
+        assert!(world.approve(Role::Rc, things(&world.views, Some(hash))).await.unwrap().contains(thing.as_str()));
         assert_eq!(world.approvals(&thing).await, 1);
-        assert!(matches!(world.approve(Role::Rc, things(&world.views, true)).await, Err(CliError::NotFound(_))));
+        let again = world.approve(Role::Rc, things(&world.views, Some(hash))).await;
+        assert!(matches!(again, Err(CliError::NotFound(_))));
+    }
+
+    #[tokio::test]
+    async fn a_yes_is_to_what_was_shown_and_to_nothing_else() {
+        let world = World::of(2).await;
+        let shard = |yes| ApproveDevicesArgs {
+            things: vec![],
+            shard: Some(world.views[0].entry.shard.clone()),
+            file: None,
+            yes,
+        };
+        let (out, _) = world.told(Role::Rc, shard(None), true).await;
+        let shown: serde_json::Value = serde_json::from_str(&out).unwrap();
+        let read: Hash = serde_json::from_value(shown["hash"].clone()).unwrap();
+        assert_eq!((shown["entries"].as_array().unwrap().len(), read), (2, hash_of(&world.views)));
+
+        // The operator puts a device beside those that were read.
+        let operator = Client::new(world.channel.clone());
+        let fake = TestDevice::new("fake-1", 77, "2026-01-01".parse().unwrap()).unwrap().entry;
+        operator.register_devices(std::slice::from_ref(&fake)).await.unwrap();
+        let (out, refused) = world.told(Role::Rc, shard(Some(read)), false).await;
+        let refused = refused.unwrap_err();
+        assert!(matches!(&refused, CliError::Refused(told) if told.contains("fake-1")), "{refused}");
+        assert!(out.contains("fake-1"), "what is new is shown: {out}");
+        for view in &world.views {
+            assert_eq!(world.approvals(&view.entry.thing).await, 0);
+        }
+        assert_eq!(world.approvals(&fake.thing).await, 0);
+
+        // Or another entry of one that was read. What was not touched can be approved as it was read, in any order and named twice.
+        let mut changed = world.views[0].entry.clone();
+        changed.certificate = Hash([9; 32]);
+        operator.register_devices(std::slice::from_ref(&changed)).await.unwrap();
+        let mut named = vec![world.views[1].clone(), world.views[0].clone(), world.views[1].clone()];
+        let refused = world.approve(Role::Rc, things(&named, Some(read))).await;
+        assert!(matches!(refused, Err(CliError::Refused(_))));
+        assert_eq!(world.approvals(&changed.thing).await, 0);
+        (named[1].hash, named[1].entry) = (changed.hash(), changed.clone());
+        let now = hash_of(&[named[1].clone(), named[0].clone()]);
+        world.approve(Role::Rc, things(&named, Some(now))).await.unwrap();
+        assert_eq!((world.approvals(&changed.thing).await, world.approvals(&fake.thing).await), (1, 0));
     }
 
     #[tokio::test]
@@ -206,14 +301,21 @@ mod tests {
         let world = World::of(2).await;
         let [first, second] = [&world.views[0].entry, &world.views[1].entry];
         for (text, wrong) in [
-            (format!("device,public_key\n{},{}\n", first.thing, second.public_key), "public key"),
+            (
+                format!(
+                    "device,public_key,metering_point\n{},{},{}\n",
+                    first.thing, second.public_key, first.metering_point
+                ),
+                "public key",
+            ),
+            (format!("device,public_key\n{},{}\n", first.thing, first.public_key), "no metering_point"),
             (
                 format!("device,public_key,metering_point\n{},{},elsewhere\n", first.thing, first.public_key),
                 "metering point",
             ),
             (format!("device,entry\n{},{}\n", first.thing, second.hash()), "entry's hash"),
             (format!("device\n{}\n", first.thing), "unseen"),
-            (format!("device,public_key\n{0},{1}\n{0},{1}\n", first.thing, first.public_key), "twice"),
+            (format!("device,entry\n{0},{1}\n{0},{1}\n", first.thing, first.hash()), "twice"),
             ("device,public_key\n".into(), "names no device"),
             (format!("device,key\n{},1\n", first.thing), "unknown field"),
         ] {
@@ -222,9 +324,10 @@ mod tests {
         }
         assert_eq!(world.approvals(&first.thing).await, 0);
         let text = format!(
-            "device,public_key,entry\n{},{},\n{},,{}\n",
+            "device,public_key,metering_point,entry\n{},{},{},\n{},,,{}\n",
             first.thing,
             first.public_key,
+            first.metering_point,
             second.thing,
             second.hash()
         );
@@ -236,7 +339,9 @@ mod tests {
     async fn many_devices_take_several_transactions() {
         let world = World::of(BATCH + 1).await;
         let before = world.channel.submitted().len();
-        world.approve(Role::Rc, things(&world.views, true)).await.unwrap();
+        let mut read = world.views.clone();
+        read.sort_by(|one, other| one.entry.thing.cmp(&other.entry.thing));
+        world.approve(Role::Rc, things(&world.views, Some(hash_of(&read)))).await.unwrap();
         assert_eq!(world.channel.submitted().len() - before, 2);
         assert_eq!(world.approvals(&world.views[BATCH].entry.thing).await, 1);
     }

@@ -400,13 +400,13 @@ pub struct ApproveDevicesArgs {
     /// Every device of a shard that this party has not approved yet
     #[arg(long, conflicts_with = "things")]
     pub shard: Option<Shard>,
-    /// This party's own list in CSV: device, and public_key (from the maker, or read from the device), metering_point or entry (its hash).
-    /// The ledger has to have each device just so
+    /// This party's own list in CSV: device, and public_key (from the maker, or read from the device) with metering_point, or entry (its
+    /// hash). The ledger has to have each device just so
     #[arg(long, conflicts_with_all = ["things", "shard"])]
     pub file: Option<PathBuf>,
-    /// Without a list: what is shown is what this party knows of these devices
-    #[arg(long, conflicts_with = "file")]
-    pub yes: bool,
+    /// Without a list: the hash that stood under what was shown. Just that is approved, if it is still what waits
+    #[arg(long, conflicts_with = "file", value_name = "HASH")]
+    pub yes: Option<Hash>,
 }
 
 /// An agreement and days, both included.
