@@ -70,9 +70,23 @@ impl<L: Channel, D: DayStore, A: Archive, P: Park, C: Clock> Publish<L, D, A, P,
         Ok(found.ok_or_else(|| CloudError::damaged(what(), "it does not hold the account"))?.tx)
     }
 
+    /// Whether a refused account is an older one of its day: another invocation published a newer one since the row was read. The older
+    /// one can never be published then, and needs nobody: an account that comes after another says all that is to be said of the day.
+    async fn went_on(&self, row: &DayRow, code: &str) -> Result<bool, Again> {
+        if !matches!(code, "account_superseded" | "account_taken") {
+            return Ok(false);
+        }
+        let now = self.stores.days.get(&row.thing, row.day).await?;
+        Ok(now.is_some_and(|now| now.accounts > row.accounts))
+    }
+
     /// Sets a day aside that the ledger refuses for good.
     pub(crate) async fn park_day(&self, row: &DayRow, code: &str, detail: &str, run: &mut Run) -> Result<(), Again> {
         if row.state == DayState::Parked && row.parked.as_deref() == Some(code) {
+            return Ok(());
+        }
+        if self.went_on(row, code).await? {
+            tracing::info!(thing = %row.thing, day = %row.day, account = row.accounts, code, "a newer account is there already");
             return Ok(());
         }
         let account = row.account.as_deref().unwrap_or_default();

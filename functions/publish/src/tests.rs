@@ -292,6 +292,42 @@ async fn a_missing_block_and_its_later_coming_are_two_accounts() {
 }
 
 #[tokio::test]
+async fn an_older_account_that_was_overtaken_is_not_parked() {
+    let world = world();
+    let mut device = world.device("dev-1", 1).await;
+    let day = device.seal_day(Some(&kwh("1"))).unwrap();
+    let thing = day.account.thing.clone();
+    let mut first = day.clone();
+    first.account.root = Hash([9; 32]);
+    world.settled(&first, 0).await;
+    // One invocation reads the first account; until it gets to the ledger, the second is settled, and another one publishes it.
+    let (subject, item) = world.publish.load_day(&thing, day.account.day).await.ok().flatten().unwrap();
+    world.settled(&day, 0).await;
+    assert!(world.handle(&[("dev-1", "2026-01-02")]).await.0.is_empty());
+    let published = world.row("dev-1", "2026-01-02");
+    assert_eq!((published.state, published.accounts), (DayState::Published, 2));
+    let deadline = UnixMillis((NOW + 120) * 1000);
+    let late = || Due { messages: vec!["m".into()], subject: subject.clone(), item: item.clone() };
+    let mut run = Run { response: BatchResponse::done(), metrics: Metrics::new("s"), deadline };
+    assert!(world.publish.transact(vec![late()], &mut run).await.is_none());
+    assert!(run.response.is_done() && run.metrics.total("DaysParked").abs() < f64::EPSILON);
+    assert!(world.parked.rows().is_empty(), "nobody has anything to do");
+    assert_eq!(world.row("dev-1", "2026-01-02"), published);
+    // A ledger that holds more than the row knows of is another matter: that is parked.
+    days::edit::<CloudError>(&world.days, &thing, day.account.day, |row| {
+        row.account = Some(first.account.encode());
+        row.accounts = 1;
+        row.state = DayState::Reconciled;
+        Ok(true)
+    })
+    .await
+    .unwrap();
+    assert!(world.handle(&[("dev-1", "2026-01-02")]).await.0.is_empty());
+    assert_eq!(world.row("dev-1", "2026-01-02").parked.as_deref(), Some("account_superseded"));
+    assert_eq!(world.parked.rows().len(), 1);
+}
+
+#[tokio::test]
 async fn what_was_right_in_the_first_place_is_said_again() {
     let world = world();
     let day = world.device("dev-1", 1).await.seal_day(Some(&kwh("1"))).unwrap();
