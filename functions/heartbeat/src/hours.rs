@@ -2,13 +2,16 @@
 //!
 //! What is said is found once, archived, noted in the table `hours`, and handed to publish, in this order; the archive takes one object of an
 //! hour, so whatever is cut short ends with the same words. Hours that were missed are found later, by what was received by their end.
+//!
+//! What is wrong with one shard's hour, a damaged reading or object, is told and holds up no other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 use vitro_cloud::archive::{Archive, CBOR, PutOnce, alive_key};
+use vitro_cloud::batch::chain;
 use vitro_cloud::days::ObjectRef;
 use vitro_cloud::devices::Device;
 use vitro_cloud::hours::{HourRow, HourStore};
@@ -85,6 +88,19 @@ pub struct Found {
     pub silent: u64,
 }
 
+/// Something of a shard that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Failed {
+    /// The shard.
+    pub shard: String,
+    /// The Unix second with which the hour begins; nothing if the shard's hours could not be read at all.
+    pub hour: Option<i64>,
+    /// Whether the same may go better later as it is.
+    pub retryable: bool,
+    /// What it was.
+    pub error: String,
+}
+
 /// What a look at the hours ended with.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Looked {
@@ -94,8 +110,26 @@ pub struct Looked {
     pub found: Vec<Found>,
     /// How many were handed to publish again.
     pub again: u64,
-    /// How many are not on the ledger although they were found an hour ago or longer, or not found at all yet.
+    /// How many are not on the ledger although they were found an hour ago or longer, or not found at all yet. Of a shard whose hours
+    /// could not be read, all.
     pub unsaid: u64,
+    /// What failed.
+    pub failed: Vec<Failed>,
+}
+
+impl Looked {
+    fn failed(&mut self, shard: &str, hour: Option<i64>, error: &CloudError) {
+        let retryable = error.retryable();
+        let error = chain(error).to_string();
+        tracing::error!(shard, hour, retryable, error, "a shard's hour cannot be said");
+        self.failed.push(Failed { shard: shard.to_owned(), hour, retryable, error });
+    }
+
+    /// Whether a look a minute later may find what failed in this one.
+    #[must_use]
+    pub fn is_to_come_again(&self) -> bool {
+        self.failed.iter().any(|failed| failed.retryable)
+    }
 }
 
 /// A shard's devices of today that may have been there.
@@ -104,8 +138,10 @@ type Shards = BTreeMap<String, Vec<Device>>;
 impl Hours {
     /// Looks at the hours that are over, `back` of them, and finds what was not found yet. `deadline` is when the invocation ends.
     ///
+    /// What fails of one shard or hour is told in the answer, and the others are looked at.
+    ///
     /// # Errors
-    /// [`CloudError`]: what was found until then stays.
+    /// [`CloudError`] if the registry cannot be read.
     pub async fn look(&self, now: UnixMillis, back: u32, deadline: UnixMillis) -> Result<Looked, CloudError> {
         let mut looked = Looked { now: now.0, ..Looked::default() };
         let last = now.seconds().saturating_sub(GRACE_SECONDS);
@@ -116,20 +152,31 @@ impl Hours {
         let first = last.begin().saturating_sub(back * 3600).max(0);
         let shards = self.shards().await?;
         let mut rows: BTreeMap<(&str, i64), HourRow> = BTreeMap::new();
+        let mut unread: BTreeSet<&str> = BTreeSet::new();
         for shard in shards.keys() {
-            let known = self.hours.range(shard, first, last.begin()).await?;
-            rows.extend(known.into_iter().map(|row| ((shard.as_str(), row.hour), row)));
-        }
-        // The newest first: after an outage what is new is not held up by what is late.
-        for hour in (first..=last.begin()).rev().step_by(3600).filter_map(|second| Hour::beginning(second).ok()) {
-            for (shard, devices) in &shards {
-                match rows.get(&(shard.as_str(), hour.begin())) {
-                    Some(row) => self.hand_on_again(row, now, &mut looked).await?,
-                    None => self.say(shard, devices, hour, deadline, &mut looked).await?,
+            match self.hours.range(shard, first, last.begin()).await {
+                Ok(known) => rows.extend(known.into_iter().map(|row| ((shard.as_str(), row.hour), row))),
+                Err(error) => {
+                    looked.failed(shard, None, &error);
+                    looked.unsaid += (back + 1).unsigned_abs();
+                    unread.insert(shard.as_str());
                 }
             }
         }
-        tracing::info!(found = looked.found.len(), again = looked.again, unsaid = looked.unsaid, "hours");
+        // The newest first: after an outage what is new is not held up by what is late.
+        for hour in (first..=last.begin()).rev().step_by(3600).filter_map(|second| Hour::beginning(second).ok()) {
+            for (shard, devices) in shards.iter().filter(|(shard, _)| !unread.contains(shard.as_str())) {
+                let done = match rows.get(&(shard.as_str(), hour.begin())) {
+                    Some(row) => self.hand_on_again(row, now, deadline, &mut looked).await,
+                    None => self.say(shard, devices, hour, deadline, &mut looked).await,
+                };
+                if let Err(error) = done {
+                    looked.failed(shard, Some(hour.begin()), &error);
+                }
+            }
+        }
+        let failed = looked.failed.len();
+        tracing::info!(found = looked.found.len(), again = looked.again, unsaid = looked.unsaid, failed, "hours");
         Ok(looked)
     }
 
@@ -155,16 +202,26 @@ impl Hours {
         }
     }
 
-    async fn hand_on_again(&self, row: &HourRow, now: UnixMillis, looked: &mut Looked) -> Result<(), CloudError> {
+    async fn hand_on_again(
+        &self,
+        row: &HourRow,
+        now: UnixMillis,
+        deadline: UnixMillis,
+        looked: &mut Looked,
+    ) -> Result<(), CloudError> {
         if row.tx.is_some() || row.found.0.saturating_add(PATIENCE_MILLIS) > now.0 {
             return Ok(());
         }
         looked.unsaid += 1;
-        if row.is_open() {
+        if row.is_open() && self.is_time_left(deadline) {
             self.hand_on(&row.shard, row.hour).await?;
             looked.again += 1;
         }
         Ok(())
+    }
+
+    fn is_time_left(&self, deadline: UnixMillis) -> bool {
+        self.clock.now().0.saturating_add(RESERVE_MILLIS) <= deadline.0
     }
 
     async fn hand_on(&self, shard: &str, hour: i64) -> Result<(), CloudError> {
@@ -181,8 +238,9 @@ impl Hours {
     ) -> Result<(), CloudError> {
         let at = UnixMillis(hour.end().saturating_mul(1000));
         let Some(members) = members(devices, at) else { return Ok(()) };
-        if self.clock.now().0.saturating_add(RESERVE_MILLIS) > deadline.0 {
-            looked.unsaid += 1;
+        // Until it is handed on.
+        looked.unsaid += 1;
+        if !self.is_time_left(deadline) {
             tracing::warn!(shard, %hour, "no time is left for this hour");
             return Ok(());
         }
@@ -205,6 +263,7 @@ impl Hours {
         self.hours.add(&row).await?;
         self.hand_on(shard, hour.begin()).await?;
         tracing::info!(shard, %hour, alive = alive.alive, silent = alive.silent, root = %alive.root, "an hour is found");
+        looked.unsaid -= 1;
         let Alive { alive, silent, .. } = alive;
         looked.found.push(Found { shard: shard.to_owned(), hour: hour.begin(), alive, silent });
         Ok(())

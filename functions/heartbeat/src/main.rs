@@ -2,6 +2,7 @@
 
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde::Serialize;
+use vitro_cloud::Clock;
 use vitro_cloud::archive::S3Archive;
 use vitro_cloud::aws;
 use vitro_cloud::clock::SystemClock;
@@ -11,7 +12,6 @@ use vitro_cloud::hours::DynamoHours;
 use vitro_cloud::metrics::Metrics;
 use vitro_cloud::queue::{QueueUrls, SqsOutbox};
 use vitro_cloud::readings::Readings;
-use vitro_cloud::{Clock, CloudError};
 use vitro_heartbeat::hours::{Hours, LOOK_BACK, Looked};
 use vitro_heartbeat::pulse::{Pulse, Pulsed, look};
 use vitro_heartbeat::watch::AwsWatch;
@@ -61,26 +61,31 @@ async fn run() -> Result<(), Error> {
         let function = &function;
         async move {
             let deadline = UnixMillis(i64::try_from(event.context.deadline).unwrap_or(i64::MAX));
-            Ok::<_, Error>(function.handle(event.payload, deadline).await?)
+            function.handle(event.payload, deadline).await
         }
     }))
     .await
 }
 
 impl Function {
-    async fn handle(&self, event: Pulse, deadline: UnixMillis) -> Result<Answer, CloudError> {
+    /// How many hours are unsaid is told whatever happens. A look at the hours fails if what went wrong may go better: Lambda tries it again.
+    async fn handle(&self, event: Pulse, deadline: UnixMillis) -> Result<Answer, Error> {
         let now = event.now.unwrap_or_else(|| SystemClock.now());
         let mut metrics = Metrics::new(&self.stack);
         let answer = if event.hours {
-            let looked = self.hours.look(now, event.back.unwrap_or(LOOK_BACK), deadline).await?;
-            metrics.gauge("HoursUnsaid", looked.unsaid);
-            Answer::Hours(looked)
+            let looked = self.hours.look(now, event.back.unwrap_or(LOOK_BACK), deadline).await;
+            // Without a registry nothing is known of any hour, and that is not none.
+            metrics.gauge("HoursUnsaid", looked.as_ref().map_or(1, |looked| looked.unsaid));
+            looked.map_err(Error::from).and_then(|looked| match looked.is_to_come_again() {
+                true => Err(format!("{} of the shards' hours failed and may go better", looked.failed.len()).into()),
+                false => Ok(Answer::Hours(looked)),
+            })
         } else {
             let pulsed = look(&self.watch, now, self.limit_minutes).await?;
             metrics.gauge("GapsLive", pulsed.gaps.len() as u64);
-            Answer::Pulsed(pulsed)
+            Ok(Answer::Pulsed(pulsed))
         };
         metrics.emit(SystemClock.now());
-        Ok(answer)
+        answer
     }
 }

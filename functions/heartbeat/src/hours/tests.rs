@@ -22,12 +22,17 @@ const LATER: UnixMillis = UnixMillis(NOW.0 + 600_000);
 struct Series {
     fuse: Fuse,
     readings: Mutex<Vec<Reading>>,
+    /// Of these devices something cannot be read.
+    damaged: Mutex<Vec<DeviceId>>,
 }
 
 #[async_trait]
 impl Heard for std::sync::Arc<Series> {
     async fn up_to(&self, device: &DeviceId, at: UnixMillis, limit: usize) -> Result<Vec<Reading>, CloudError> {
         self.fuse.point()?;
+        if self.damaged.lock().unwrap().contains(device) {
+            return Err(CloudError::damaged("a reading", "its envelope cannot be read"));
+        }
         let mut found = self.readings.lock().unwrap().clone();
         found.retain(|reading| reading.device == *device && reading.received <= at);
         found.sort_by_key(|reading| std::cmp::Reverse(reading.key));
@@ -97,7 +102,7 @@ struct World {
 
 fn world(devices: &[Device]) -> World {
     let fuse = Fuse::default();
-    let series = std::sync::Arc::new(Series { fuse: fuse.clone(), readings: Mutex::default() });
+    let series = std::sync::Arc::new(Series { fuse: fuse.clone(), ..Series::default() });
     let devices = MemoryDevices::new(fuse.clone(), devices.iter().cloned());
     let rows = MemoryHours::new(fuse.clone());
     let archive = MemoryArchive::new(fuse.clone());
@@ -290,12 +295,51 @@ async fn no_hour_is_begun_when_the_time_is_over() {
 }
 
 #[tokio::test]
+async fn what_is_damaged_holds_up_no_other_hour_or_shard() {
+    let world = world(&[device("dev-1", "east"), device("dev-2", "north"), device("dev-3", "west")]);
+    world.heard([reading("dev-2", 1, 10, BOTH), reading("dev-3", 1, 10, BOTH)]);
+    // A reading of the first shard's device, and what is archived of an hour of the second one.
+    world.series.damaged.lock().unwrap().push("dev-1".parse().unwrap());
+    world.archive.put_once(&alive_key("north", HOUR), b"nonsense".to_vec(), CBOR).await.unwrap();
+    let looked = world.look(2).await;
+    let found: Vec<_> = looked.found.iter().map(|found| (found.shard.as_str(), found.hour)).collect();
+    assert_eq!(found, [("west", HOUR), ("north", HOUR - 3600), ("west", HOUR - 3600)]);
+    let failed: Vec<_> = looked.failed.iter().map(|failed| (failed.shard.as_str(), failed.hour)).collect();
+    assert_eq!(failed, [("east", Some(HOUR)), ("north", Some(HOUR)), ("east", Some(HOUR - 3600))]);
+    assert_eq!((looked.unsaid, looked.is_to_come_again()), (3, false), "told, and nothing that helps itself");
+    assert!(looked.failed[0].error.contains("its envelope cannot be read"), "{:?}", looked.failed[0]);
+    assert_eq!(world.handed_on().len(), 3);
+    // Mended, it is said with the next look.
+    world.series.damaged.lock().unwrap().clear();
+    let looked = world.look(2).await;
+    assert_eq!((looked.found.len(), looked.failed.len(), looked.unsaid), (2, 1, 1));
+}
+
+#[tokio::test]
+async fn what_fails_and_may_go_better_is_told_and_comes_again() {
+    for limit in 2.. {
+        let world = world(&[device("dev-1", "east"), device("dev-2", "west")]);
+        world.fuse.set(Some(limit));
+        let looked = world.look(2).await;
+        world.fuse.set(None);
+        if looked.failed.is_empty() {
+            assert_eq!((looked.found.len(), looked.unsaid, looked.is_to_come_again()), (4, 0, false));
+            return;
+        }
+        assert!(looked.is_to_come_again());
+        // Whatever is not handed on is counted.
+        assert_eq!(looked.found.len() as u64 + looked.unsaid, 4, "{limit}: {looked:?}");
+        assert_eq!(world.look(2).await.failed, []);
+    }
+}
+
+#[tokio::test]
 async fn a_kill_at_any_point_ends_with_one_word() {
     for limit in 0.. {
         let world = world(&[device("dev-1", "west"), device("dev-2", "west")]);
         world.heard([reading("dev-1", 7, 100, BOTH)]);
         world.fuse.set(Some(limit));
-        let survived = world.hours.look(NOW, 1, LATER).await.is_ok();
+        let survived = world.hours.look(NOW, 1, LATER).await.is_ok_and(|looked| looked.failed.is_empty());
         world.fuse.set(None);
         let archived = world.archive.newest();
         // What comes meanwhile, and whoever leaves, changes nothing of what was archived.
