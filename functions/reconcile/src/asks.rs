@@ -6,7 +6,7 @@
 //! last ask, so every asker sees a block that was sealed after asking.
 
 use vitro_cloud::CloudError;
-use vitro_cloud::batch::SqsRecord;
+use vitro_cloud::batch::{SqsRecord, chain};
 use vitro_cloud::devices::{Ask, Status, Turn};
 use vitro_cloud::parked::{Parked, ParkedState};
 use vitro_cloud::queue::{AskTask, MAX_DELAY_SECONDS};
@@ -16,6 +16,8 @@ use vitro_proof::{DeviceId, LocalDay, UnixMillis, ZoneName};
 
 use crate::ports::Ports;
 
+/// An ask that could not be carried out comes again so many seconds later: the queue's visibility timeout is as long as an ask holds.
+const AGAIN_SECONDS: u32 = 5;
 /// So much of what an ask says of its asker is logged.
 const BY_CHARACTERS: usize = 100;
 
@@ -28,6 +30,8 @@ pub enum Asked {
     Covered,
     /// The ask waits for its turn, so many seconds.
     Deferred(u32),
+    /// Something failed that may go better in so many seconds; then it is tried again.
+    Again(u32),
     /// Its time was over before its turn came; nobody waits for it any more.
     Expired,
     /// It is parked, for this reason.
@@ -35,7 +39,7 @@ pub enum Asked {
 }
 
 impl Ports {
-    /// Takes a message of the queue `asks`.
+    /// Takes a message of the queue `asks`. What fails and may go better later is tried again a few seconds later, as long as the ask holds.
     ///
     /// # Errors
     /// [`CloudError`] if the message has to come again.
@@ -49,9 +53,15 @@ impl Ports {
         // An ask that waited for its turn says when it was asked; nobody gains by saying that it was longer ago.
         let asked = task.asked.map_or(sent, |asked| asked.min(sent));
         let thing = &task.thing;
-        let outcome = match self.refusal_of(thing).await? {
-            Some(reason) => self.refuse_ask(record, Some(thing), reason, sent).await?,
-            None => self.answer(&task, id, asked, now).await?,
+        let done = async {
+            match self.refusal_of(thing).await? {
+                Some(reason) => self.refuse_ask(record, Some(thing), reason, sent).await,
+                None => self.answer(&task, id, asked, now).await,
+            }
+        };
+        let outcome = match done.await {
+            Ok(outcome) => outcome,
+            Err(error) => self.again(&task, id, asked, now, error).await?,
         };
         match outcome {
             Asked::Sent => self.count("SealsAsked"),
@@ -73,10 +83,36 @@ impl Ports {
         })
     }
 
+    /// Puts an ask that failed into the queue anew, to come again before its time is over; else the error stands.
+    async fn again(
+        &self,
+        task: &AskTask,
+        id: &str,
+        asked: UnixMillis,
+        now: UnixMillis,
+        error: CloudError,
+    ) -> Result<Asked, CloudError> {
+        let then = now.0.saturating_add(i64::from(AGAIN_SECONDS) * 1000);
+        if !error.retryable() || then >= expiry(task, asked) {
+            return Err(error);
+        }
+        tracing::warn!(thing = %task.thing, id, error = %chain(&error), "an ask has to come again");
+        if let Err(second) = self.defer(task, id, asked, AGAIN_SECONDS).await {
+            tracing::warn!(thing = %task.thing, id, error = %chain(&second), "an ask cannot be put into its queue anew");
+            return Err(error);
+        }
+        Ok(Asked::Again(AGAIN_SECONDS))
+    }
+
+    /// Puts an ask into the queue anew, with its name and the instant when it was asked.
+    async fn defer(&self, task: &AskTask, id: &str, asked: UnixMillis, seconds: u32) -> Result<(), CloudError> {
+        let id = Some(id.to_owned().try_into().map_err(|e| CloudError::damaged("a message's id", e))?);
+        self.outbox.ask(&AskTask { id, asked: Some(asked), ..task.clone() }, seconds).await
+    }
+
     async fn answer(&self, task: &AskTask, id: &str, asked: UnixMillis, now: UnixMillis) -> Result<Asked, CloudError> {
         let thing = &task.thing;
-        let within = task.within.unwrap_or(AskTask::WITHIN).min(AskTask::WITHIN_AT_MOST);
-        let expires = asked.0.saturating_add(i64::from(within) * 1000);
+        let expires = expiry(task, asked);
         if expires <= now.0 {
             return Ok(Asked::Expired);
         }
@@ -87,8 +123,7 @@ impl Ports {
             Turn::After(then) => {
                 let seconds = u32::try_from((then.0 - now.0).max(0).unsigned_abs().div_ceil(1000));
                 let seconds = seconds.unwrap_or(MAX_DELAY_SECONDS).clamp(1, MAX_DELAY_SECONDS);
-                let id = Some(id.to_owned().try_into().map_err(|e| CloudError::damaged("a message's id", e))?);
-                self.outbox.ask(&AskTask { id, asked: Some(asked), ..task.clone() }, seconds).await?;
+                self.defer(task, id, asked, seconds).await?;
                 Ok(Asked::Deferred(seconds))
             }
             Turn::Now => {
@@ -129,6 +164,12 @@ impl Ports {
             .await?;
         Ok(Asked::Refused(reason))
     }
+}
+
+/// When an ask is over, in Unix milliseconds.
+fn expiry(task: &AskTask, asked: UnixMillis) -> i64 {
+    let within = task.within.unwrap_or(AskTask::WITHIN).min(AskTask::WITHIN_AT_MOST);
+    asked.0.saturating_add(i64::from(within) * 1000)
 }
 
 /// The UTC day of an instant; nothing outside of the calendar.

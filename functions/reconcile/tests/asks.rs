@@ -8,7 +8,7 @@ use serde_json::json;
 use support::{Cloud, Site, block_event, confidential_block_event, device, thing};
 use vitro_cloud::batch::{SqsEvent, SqsRecord};
 use vitro_cloud::devices::Status;
-use vitro_cloud::memory::SentCommand;
+use vitro_cloud::memory::{Fuse, MemoryCommands, SentCommand};
 use vitro_cloud::queue::{AskTask, PublishBlock, PublishTask};
 use vitro_proof::command::Action;
 use vitro_proof::{BlockNumber, UnixMillis};
@@ -143,6 +143,95 @@ async fn a_kill_at_any_point_sends_the_command_once() {
             return;
         }
     }
+}
+
+/// Brings asks that were put into the queue anew back when their delay is over, until none is left.
+async fn bring_back(cloud: &Cloud) -> Vec<Asked> {
+    let mut outcomes = Vec::new();
+    loop {
+        let mut waiting = cloud.outbox.take().asks;
+        waiting.sort_by_key(|(_, delay)| *delay);
+        let Some(longest) = waiting.last().map(|(_, delay)| i64::from(*delay)) else { return outcomes };
+        let before = cloud.reconcile.clock.now();
+        cloud.clock.set(UnixMillis(before.0 + longest * 1000));
+        for (index, (task, _)) in waiting.iter().enumerate() {
+            let again = record(&format!("again-{index}"), &serde_json::to_string(task).unwrap(), before.0);
+            outcomes.push(cloud.reconcile.take_ask(&again).await.unwrap());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_kill_at_any_point_costs_no_other_ask_its_answer() {
+    // Another ask comes after the first was decided on, or was there before.
+    for later in [0, 1_000] {
+        for limit in 0.. {
+            let cloud = Cloud::new();
+            let first = record("m1", r#"{"thing":"dev-1"}"#, NOW - 10);
+            cloud.fuse.set(Some(limit));
+            let survived = cloud.reconcile.take_ask(&first).await.is_ok();
+            cloud.fuse.set(None);
+            cloud.clock.set(UnixMillis(NOW + later));
+            let sent_before = cloud.commands.take().len();
+            let outcome = ask(&cloud, "m2", NOW - 5 + later).await;
+            let outcomes = bring_back(&cloud).await;
+            let ends = *outcomes.last().unwrap_or(&outcome);
+            let sent = sent_before + seals(cloud.commands.take());
+            assert!(sent >= 1 && matches!(ends, Asked::Sent | Asked::Covered), "{limit}: {sent}, {ends:?}");
+            // Who comes second is not kept waiting for longer than it takes to be sure, unless the first was sent.
+            let waited = cloud.reconcile.clock.now().0 - NOW;
+            assert!(waited <= if sent_before == 0 { 6_000 } else { 20_000 }, "{limit}: {waited}");
+            // When the queue shows the first one again, its command is good for half a minute still.
+            cloud.clock.set(UnixMillis(NOW + 90_000));
+            assert_eq!(cloud.reconcile.take_ask(&first).await.unwrap(), Asked::Covered, "{limit}");
+            if survived {
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_kill_of_the_only_ask_sends_its_command_when_it_comes_again() {
+    for limit in 0.. {
+        let cloud = Cloud::new();
+        let record = record("m1", r#"{"thing":"dev-1"}"#, NOW - 10);
+        cloud.fuse.set(Some(limit));
+        let survived = cloud.reconcile.take_ask(&record).await.is_ok();
+        cloud.fuse.set(None);
+        // After the queue's visibility timeout, when the device was told or is told now.
+        cloud.clock.set(UnixMillis(NOW + 90_000));
+        let outcome = cloud.reconcile.take_ask(&record).await.unwrap();
+        assert!(matches!(outcome, Asked::Sent | Asked::Covered), "{limit}: {outcome:?}");
+        assert!(seals(cloud.commands.take()) >= 1, "{limit}");
+        if survived {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_command_that_cannot_be_sent_is_tried_again_as_long_as_the_ask_holds() {
+    let mut cloud = Cloud::new();
+    let away = Fuse::default();
+    let commands = MemoryCommands::new(away.clone());
+    cloud.reconcile.commands = Box::new(commands.clone());
+    away.set(Some(0));
+    assert_eq!(ask(&cloud, "m1", NOW - 10).await, Asked::Again(5));
+    // It is known by its name and time; the other one is not told that the first answers it.
+    cloud.clock.set(UnixMillis(NOW + 2_000));
+    assert_eq!(ask(&cloud, "m2", NOW - 5).await, Asked::Deferred(3));
+    away.set(None);
+    assert_eq!(bring_back(&cloud).await, [Asked::Sent, Asked::Covered]);
+    assert_eq!(seals(commands.take()), 1);
+    // When the ask would be over by then, the error stands, and the message goes its way to the dead letters or ends as over.
+    away.set(Some(0));
+    cloud.clock.set(UnixMillis(NOW + 115_000));
+    let last = record("m3", r#"{"thing":"dev-1"}"#, NOW);
+    assert_eq!(cloud.reconcile.take_ask(&last).await.unwrap(), Asked::Covered, "it was sent after this was asked");
+    let last = record("m3", r#"{"thing":"dev-1","within":5}"#, NOW + 114_900);
+    assert!(cloud.reconcile.take_ask(&last).await.is_err_and(|error| error.retryable()));
+    assert!(cloud.outbox.take().asks.is_empty());
 }
 
 #[tokio::test]

@@ -285,6 +285,7 @@ async fn an_ask_takes_its_turn_on_a_condition() {
     let last = |at: i64, ask: &str| json!({ "seal_asked": { "N": at.to_string() }, "seal_ask": { "S": ask } });
     let server = Server::start(vec![
         done(json!({})),
+        refused(json!({ "seal_asked": { "N": "100" } })),
         refused(last(100, "other")),
         refused(json!({ "seal_asked": { "N": "90" } })),
         refused(json!({})),
@@ -296,6 +297,7 @@ async fn an_ask_takes_its_turn_on_a_condition() {
     let thing = thing();
     assert_eq!(devices.take_turn(&thing, &ask).await.unwrap(), Turn::Now);
     assert_eq!(devices.take_turn(&thing, &ask).await.unwrap(), Turn::Covered);
+    assert_eq!(devices.take_turn(&thing, &ask).await.unwrap(), Turn::After(UnixMillis(5_100)), "not sent yet");
     assert_eq!(devices.take_turn(&thing, &ask).await.unwrap(), Turn::After(UnixMillis(110)));
     let unknown = devices.take_turn(&thing, &ask).await;
     assert!(matches!(unknown, Err(CloudError::NotFound(_))), "{unknown:?}");
@@ -305,9 +307,11 @@ async fn an_ask_takes_its_turn_on_a_condition() {
     let requests = server.requests();
     let values = &requests[0]["ExpressionAttributeValues"];
     assert_eq!((&values[":decided"], &values[":free"]), (&json!({ "N": "101" }), &json!({ "N": "81" })));
+    assert_eq!(values[":stale"], json!({ "N": "-4899" }));
     let condition = requests[0]["ConditionExpression"].as_str().unwrap();
     assert!(condition.contains("seal_asked <= :free") && condition.contains("attribute_exists(device)"));
-    assert_eq!(requests[4]["ConditionExpression"], "seal_ask = :id");
+    assert!(condition.contains("(attribute_exists(seal_ask) AND seal_asked <= :stale)"));
+    assert_eq!(requests[5]["ConditionExpression"], "seal_ask = :id");
 }
 
 #[tokio::test]
