@@ -64,7 +64,7 @@ pub struct EndedInput {}
 #[serde(untagged)]
 pub enum Answer {
     /// Of one period.
-    One(Issued),
+    One(Box<Issued>),
     /// Of a scheduled run.
     Many {
         /// The statements, in the order in which they were drawn.
@@ -95,6 +95,8 @@ pub struct Issued {
     pub lines: usize,
     /// How many entries of days that are not billed.
     pub unbilled: usize,
+    /// The hash of the agreement's version by which it bills.
+    pub version: Hash,
     /// How many days of earlier periods it corrects.
     pub corrections: usize,
     /// Changes that wait for the next statement.
@@ -186,7 +188,7 @@ impl<L: Channel, A: Archive, C: Clock> Bill<L, A, C> {
         let mut metrics = Metrics::new(&self.stack);
         let answer = match input {
             Input::Close(CloseInput { agreement, from, to }) => {
-                self.close(agreement, *from, *to, &mut metrics).await.map(Answer::One)
+                self.close(agreement, *from, *to, &mut metrics).await.map(|issued| Answer::One(Box::new(issued)))
             }
             Input::Ended(EndedInput {}) => self.close_ended(deadline, &mut metrics).await,
         };
@@ -218,6 +220,7 @@ impl<L: Channel, A: Archive, C: Clock> Bill<L, A, C> {
             quantity: statement.quantity.to_string(),
             lines: statement.lines.len(),
             unbilled: statement.unbilled.len(),
+            version: statement.agreement_hash,
             corrections: statement.corrections.len(),
             waiting: statement.waiting,
             tx: view.tx.clone(),
@@ -225,15 +228,16 @@ impl<L: Channel, A: Archive, C: Clock> Bill<L, A, C> {
         })
     }
 
-    /// Draws a statement of what changed in the days of an agreement that is over: no period of it comes that could correct them. Nothing
-    /// if nothing changed.
+    /// Draws a statement of what changed in days of a version, and has no room on a period's statement or no period to wait for. Nothing
+    /// if nothing changed, or the time is over before anything was found.
     async fn correct(
         &self,
         agreement: &AgreementId,
         version: Hash,
+        deadline: UnixMillis,
         metrics: &mut Metrics,
     ) -> Result<Option<Issued>, BillError> {
-        loop {
+        while self.has_time(deadline) {
             match self.ledger.correct(agreement, version).await {
                 Ok(published) => match published.answer {
                     Settlement { statement: Some(view), .. } => return Ok(Some(self.issued(&view, metrics).await?)),
@@ -245,6 +249,12 @@ impl<L: Channel, A: Archive, C: Clock> Bill<L, A, C> {
                 Err(error) => return Err(error.into()),
             }
         }
+        Ok(None)
+    }
+
+    /// Whether there is time for another transaction.
+    fn has_time(&self, deadline: UnixMillis) -> bool {
+        deadline.0.saturating_sub(self.clock.now().0) >= RESERVE_MILLIS
     }
 
     /// Archives a statement, if it is not archived, and says under which key.
@@ -293,11 +303,8 @@ impl<L: Channel, A: Archive, C: Clock> Bill<L, A, C> {
                         let ended =
                             |version: &HeldVersion| periods::ended(version.period, &version.held, &closed, last);
                         let periods: VecDeque<_> = versions.iter().flat_map(ended).collect();
-                        if !closed.is_empty()
-                            && versions.iter().all(|version| version.held.to.is_some_and(|to| to <= last))
-                        {
-                            over.extend(versions.iter().map(|version| (agreement.clone(), version.hash)));
-                        }
+                        let unsettled = unsettled(&versions, &closed, last);
+                        over.extend(unsettled.into_iter().map(|version| (agreement.clone(), version)));
                         open.push_back(Open { agreement, periods, failures: 0 });
                     }
                     Err(error) => {
@@ -310,8 +317,7 @@ impl<L: Channel, A: Archive, C: Clock> Bill<L, A, C> {
         rotate(&mut open, day);
         rotate(&mut over, day);
         let mut statements = Vec::new();
-        let is_enough =
-            |drawn: usize| drawn == MOST_A_RUN || deadline.0.saturating_sub(self.clock.now().0) < RESERVE_MILLIS;
+        let is_enough = |drawn: usize| drawn == MOST_A_RUN || !self.has_time(deadline);
         while let Some(mut next) = open.pop_front() {
             let Some((from, to)) = next.periods.pop_front() else { continue };
             if is_enough(statements.len()) {
@@ -320,7 +326,13 @@ impl<L: Channel, A: Archive, C: Clock> Bill<L, A, C> {
             }
             let agreement = &next.agreement;
             match self.close(agreement, from, to, metrics).await {
-                Ok(issued) => statements.push(issued),
+                Ok(issued) => {
+                    let mine = (agreement.clone(), issued.version);
+                    if issued.waiting > 0 && !over.contains(&mine) {
+                        over.push_back(mine);
+                    }
+                    statements.push(issued);
+                }
                 Err(error) => {
                     tracing::error!(%agreement, %from, %to, %error, "a period was not closed");
                     failures.push(error);
@@ -333,12 +345,14 @@ impl<L: Channel, A: Archive, C: Clock> Bill<L, A, C> {
                 open.push_back(next);
             }
         }
-        // What is over is looked at last: it has waited for no period's end.
+        // Corrections alone come last: no period's end waits for them.
         while let Some((agreement, version)) = over.pop_front() {
             if is_enough(statements.len()) {
+                metrics.count("CorrectionsLeft", over.len() as u64 + 1);
+                tracing::warn!(left = over.len() + 1, "corrections that are left are for the next run");
                 break;
             }
-            match self.correct(&agreement, version, metrics).await {
+            match self.correct(&agreement, version, deadline, metrics).await {
                 Ok(Some(issued)) => {
                     if issued.waiting > 0 {
                         over.push_back((agreement, version));
@@ -358,6 +372,22 @@ impl<L: Channel, A: Archive, C: Clock> Bill<L, A, C> {
             None => Ok(Answer::Many { statements }),
         }
     }
+}
+
+/// The versions of an agreement whose corrections no period's statement draws: all of one that is over, those that ended and settle
+/// otherwise than the newest, and the one whose last statement had no room for all.
+fn unsettled(versions: &[HeldVersion], closed: &[StatementHead], last: LocalDay) -> Vec<Hash> {
+    let (Some(newest), Some(newest_head)) = (versions.last(), closed.iter().max_by_key(|head| head.time)) else {
+        return Vec::new();
+    };
+    let has_ended = |version: &HeldVersion| version.held.to.is_some_and(|to| to <= last);
+    let is_over = versions.iter().all(has_ended);
+    let is_full =
+        |version: &HeldVersion| newest_head.waiting > 0 && version.held.covers(newest_head.from, newest_head.to);
+    let is_unsettled = |version: &&HeldVersion| {
+        is_over || (has_ended(version) && version.settles != newest.settles) || is_full(version)
+    };
+    versions.iter().filter(is_unsettled).map(|version| version.hash).collect()
 }
 
 /// Begins a list at another of its elements.

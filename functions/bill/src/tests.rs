@@ -248,3 +248,41 @@ async fn what_comes_after_an_agreements_end_is_corrected_by_the_schedule() {
     assert!((metrics.total("StatementsIssued") - 1.0).abs() < f64::EPSILON);
     assert!(none(world.handle(&input("{}")).await.0), "each correction once");
 }
+
+#[test]
+fn who_has_no_period_to_wait_for_is_settled_by_corrections_alone() {
+    let day = |text: &str| text.parse::<LocalDay>().unwrap();
+    let version = |n: u8, to: Option<&str>, settles: u8| HeldVersion {
+        hash: Hash([n; 32]),
+        period: vitro_contract::PeriodKind::Month,
+        held: vitro_contract::Held { from: day(&format!("2026-0{n}-01")), to: to.map(day) },
+        settles: Hash([settles; 32]),
+    };
+    let head = |from: &str, to: &str, waiting: u64| StatementHead {
+        id: Hash([0; 32]),
+        agreement: "a-1".parse().unwrap(),
+        from: day(from),
+        to: day(to),
+        total: 0,
+        currency: vitro_contract::Currency::of("EUR"),
+        lines: 0,
+        unbilled: 0,
+        tx: String::new(),
+        time: 0,
+        corrections: 0,
+        alone: false,
+        waiting,
+    };
+    let told = |versions: &[HeldVersion], closed: &[StatementHead]| {
+        unsettled(versions, closed, day("2026-06-30")).iter().map(|hash| hash.0[0]).collect::<Vec<_>>()
+    };
+    let closed = [head("2026-01-01", "2026-01-31", 0)];
+    // Of another price, the same parties: the next period's statement settles it. Of another payer nobody would.
+    let (cheap, dear) = (version(1, Some("2026-02-28"), 1), version(3, None, 1));
+    assert_eq!(told(&[cheap.clone(), dear.clone()], &closed), [0u8; 0]);
+    assert_eq!(told(&[cheap.clone(), version(3, None, 2)], &closed), [1]);
+    assert_eq!(told(&[cheap.clone(), version(3, None, 2)], &[]), [0u8; 0], "nothing is closed");
+    // What is over has no next period, and what had no room waits for none.
+    assert_eq!(told(&[cheap.clone(), version(3, Some("2026-05-31"), 1)], &closed), [1, 3]);
+    assert_eq!(told(&[cheap, dear], &[head("2026-03-01", "2026-03-31", 7)]), [3]);
+}

@@ -11,6 +11,7 @@ use vitro_proof::{Hash, LocalDay};
 use crate::access::{self, Identity, exactly, hash, text};
 use crate::billing;
 use crate::call::{Context, Response};
+use crate::corrections::Group;
 use crate::error::ContractError;
 use crate::ids::{AgreementId, MeteringPoint, Role, Shard};
 use crate::keys;
@@ -165,7 +166,10 @@ pub(crate) fn all_in_force(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) -> 
             page.next = Some(id);
             break;
         }
-        let held = |InForce { agreement, hash, held }| HeldVersion { hash, period: agreement.term.period, held };
+        let held = |InForce { agreement, hash, held }| {
+            let settles = Group::of(&agreement).hash();
+            HeldVersion { hash, period: agreement.term.period, held, settles }
+        };
         let versions = in_force(tx, &id)?.into_iter().map(held).collect();
         page.agreements.push(HeldAgreement { id, versions });
     }

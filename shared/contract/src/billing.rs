@@ -7,7 +7,7 @@ use crate::access::{self, Identity, exactly, hash, text};
 use crate::agreement::{self, InForce};
 use crate::calendar;
 use crate::call::{Context, Response};
-use crate::corrections::{self, Found, Group, Search};
+use crate::corrections::{self, Found, Group, LINE, ROOM, Search};
 use crate::data::{by_number, continuity};
 use crate::error::ContractError;
 use crate::ids::{AgreementId, MeteringPoint, Role, Shard};
@@ -29,6 +29,9 @@ pub const MAX_LINES: usize = 1_000;
 /// The most digits of a day's quantity before the point, and after it: with a price's twelve, an amount and a sum of amounts stay
 /// within what can be written down and read back.
 const QUANTITY_DIGITS: u64 = 40;
+/// The most digits of a line's amount in minor units, before the point: no register counts that much in a day, and as many lines as a
+/// statement has add up to a total that can be written. So one absurd register is left out, and keeps nobody else from being billed.
+const MINOR_DIGITS: u64 = 15;
 /// The name of the event that closing raises.
 pub const CLOSED_EVENT: &str = "closed";
 
@@ -55,7 +58,7 @@ pub(crate) fn close(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) -> Result<
         bill.point(tx, &agreement, &point, &services, &days)?;
     }
     let (versions, group) = (agreement::in_force(tx, &id)?, Group::of(&agreement));
-    let search = Search::new(&id, group, &versions, &heads, MAX_LINES.saturating_sub(bill.lines.len()));
+    let search = Search::new(&id, group, &versions, &heads, ROOM.saturating_sub(LINE * bill.lines.len()));
     bill.corrections = search.run(tx, Some((&agreement.shard, to)))?;
     let statement = bill.statement(&agreement, agreement_hash, from, to)?;
     let view = drawn(ctx, tx, statement)?;
@@ -73,7 +76,7 @@ pub(crate) fn correct(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) -> Resul
     let (heads, versions) = (closed(tx, &id)?, agreement::in_force(tx, &id)?);
     let not_active = || ContractError::AgreementNotActive(format!("{id} with hash {version}"));
     let InForce { agreement, .. } = versions.iter().find(|there| there.hash == version).ok_or_else(not_active)?;
-    let search = Search::new(&id, Group::of(agreement), &versions, &heads, MAX_LINES);
+    let search = Search::new(&id, Group::of(agreement), &versions, &heads, ROOM);
     let found = search.run(tx, None)?;
     let waiting = found.waiting;
     let days = || found.corrections.iter().map(|correction| correction.day);
@@ -340,6 +343,10 @@ fn line(
     if !quantity.is_within(QUANTITY_DIGITS, QUANTITY_DIGITS) {
         return Ok(Err(Unbilled::OutOfRange));
     }
+    let amount = &quantity * price;
+    if !amount.is_within(MINOR_DIGITS.saturating_sub(agreement.currency.digits), 2 * QUANTITY_DIGITS) {
+        return Ok(Err(Unbilled::OutOfRange));
+    }
     let block = stored.reference();
     Ok(Ok(Line {
         point: point.clone(),
@@ -353,7 +360,7 @@ fn line(
         unit: unit.clone(),
         opening: summary.opening.clone(),
         closing: summary.closing().cloned(),
-        amount: &quantity * price,
+        amount,
         quantity,
     }))
 }

@@ -37,6 +37,11 @@ pub(crate) fn may_be_over(day: LocalDay, now: i64) -> bool {
     now >= utc_midnight(day) + DAY - EARLIEST
 }
 
+/// Whether the day can end after the instant somewhere on Earth.
+pub(crate) fn may_end_after(day: LocalDay, at: i64) -> bool {
+    utc_end(day).saturating_add(LATEST) > at
+}
+
 /// Whether the instant can lie on a local day of this label somewhere on Earth.
 pub(crate) fn may_hold(day: LocalDay, at: i64) -> bool {
     let midnight = utc_midnight(day);

@@ -168,19 +168,19 @@ pub(crate) fn shard_closed(shard: &Shard) -> String {
     format!("shard-closed/{shard}")
 }
 
-/// All marks of a shard.
-pub(crate) fn late_of(shard: &Shard) -> String {
-    format!("late/{shard}/")
+/// All marks of a part of a shard.
+pub(crate) fn late_of(shard: &Shard, part: usize) -> String {
+    format!("late/{shard}/{part:02}/")
 }
 
-/// Where a shard's marks of an epoch begin, among all of the shard's.
+/// Where the marks of an epoch begin, among all of a part's.
 pub(crate) fn late_epoch(epoch: u64) -> String {
     format!("{epoch:010}/")
 }
 
-/// A mark: something of a device's day changed in an epoch.
-pub(crate) fn late(shard: &Shard, epoch: u64, thing: &DeviceId, day: &str) -> String {
-    format!("{}{}{thing}/{day}", late_of(shard), late_epoch(epoch))
+/// A mark: something of a device's days changed in an epoch.
+pub(crate) fn late(shard: &Shard, part: usize, epoch: u64, thing: &DeviceId, days: &str) -> String {
+    format!("{}{}{thing}/{days}", late_of(shard, part), late_epoch(epoch))
 }
 
 /// How far an agreement's statements of a group have looked at a shard's marks.

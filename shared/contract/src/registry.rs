@@ -160,18 +160,22 @@ pub(crate) fn certify(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) -> Resul
     let thing = text::<DeviceId>("a device", thing)?;
     let certificates = Vec::<Bytes>::decode(certificates)?;
     let (_, entry) = load(tx, &thing)?;
-    check_chain(&entry, &certificates)?;
+    let good_from = check_chain(&entry, &certificates)?;
     let mut chains = acceptance::registered(tx, &thing)?;
     if chains.iter().all(|chain| chain.certificates != certificates) {
         let chain = DeviceChain { certificates, tx: ctx.tx_id.clone(), time: ctx.timestamp };
         tx.store(&keys::device_chain(&thing, chains.len() as u64), &chain);
-        late::device(tx, &thing, &ctx.tx_id)?;
+        // Who counts by approvals counts by them still; else the days change at whose end the certificate is good.
+        if !counts(tx, &thing, entry.hash())? {
+            late::device_since(tx, &thing, good_from, &ctx.tx_id)?;
+        }
         chains.push(chain);
     }
     Ok(Response::of(&chains))
 }
 
-fn check_chain(entry: &DeviceEntry, certificates: &[Bytes]) -> Result<(), ContractError> {
+/// Since when the device's certificate is good, in Unix seconds.
+fn check_chain(entry: &DeviceEntry, certificates: &[Bytes]) -> Result<i64, ContractError> {
     let bad = |why: String| Err(ContractError::BadDevice(format!("{}: {why}", entry.thing)));
     let Some((leaf, issuers)) = certificates.split_first() else { return bad("a chain has a certificate".into()) };
     if certificates.len() > MAX_CHAIN || certificates.iter().any(|der| der.0.len() > MAX_CERTIFICATE) {
@@ -192,7 +196,7 @@ fn check_chain(entry: &DeviceEntry, certificates: &[Bytes]) -> Result<(), Contra
             return bad(format!("an authority of its chain: {fault}"));
         }
     }
-    Ok(())
+    Ok(leaf.not_before().seconds())
 }
 
 /// A device's certificate chains, oldest first.

@@ -220,6 +220,8 @@ record! {
         1 => period: PeriodKind,
         /// The days.
         2 => held: Held,
+        /// The hash of payer, payees and shares, currency, sensor and unit: what has the same can stand on one statement.
+        3 => settles: Hash,
     }
 }
 

@@ -26,7 +26,7 @@ pub use history::{
 };
 pub use registry::{Approval, DeviceApproval, DeviceChain, DeviceEntry, DevicePage, DeviceView, Roles, RolesStatus};
 pub(crate) use registry::{DeviceRecord, RolesVote};
-pub(crate) use statement::{Corrected, Examined, ShardClosed};
+pub(crate) use statement::{Corrected, Examined, Place, ShardClosed};
 pub use statement::{
     Correction, Line, Owed, Settlement, Share, SimulatedPeriod, Simulation, Statement, StatementHead, StatementView,
     Unbilled, UnbilledDays,

@@ -64,7 +64,7 @@ words! {
         9 "beyond_last_good" => BeyondLastGood,
         /// Its run begins before the first number of the device that counts at this metering point.
         10 "before_service" => BeforeService,
-        /// Its quantity has more digits than any meter, and the amount could not be written.
+        /// Its quantity has more digits than any meter, or comes to more money than any day can, and the amount could not be written.
         11 "out_of_range" => OutOfRange,
     }
 }
@@ -161,12 +161,22 @@ record! {
 }
 
 record! {
-    /// How far marks were looked at.
-    pub(crate) struct Examined, "a place among marks", version 1 {
+    /// How far the marks of a part were looked at.
+    pub(crate) struct Place {
         /// Where the next statement begins.
-        1 => next: String,
+        0 => next: String,
         /// The last day of that mark that was looked at, if it was begun.
-        2 => day: Option<LocalDay>,
+        1 => day: Option<LocalDay>,
+    }
+}
+
+record! {
+    /// How far a shard's marks were looked at.
+    pub(crate) struct Examined, "places among marks", version 1 {
+        /// The part with which the next statement begins, so that each has its turn.
+        1 => turn: u64,
+        /// The parts.
+        2 => places: Vec<Place>,
     }
 }
 

@@ -13,23 +13,23 @@ use crate::{
     Statement, StatementHead, StatementView, StatusReason, Tariff, Termination, Unbilled,
 };
 
-fn run<T: Record>(ledger: &mut MemoryLedger, call: &Call<T>) -> Result<T, ContractError> {
+pub(super) fn run<T: Record>(ledger: &mut MemoryLedger, call: &Call<T>) -> Result<T, ContractError> {
     ledger.call(&admin(Role::Operator), call.function, &call.args)
 }
 
-fn close(ledger: &mut MemoryLedger, from: &str, to: &str) -> StatementView {
+pub(super) fn close(ledger: &mut MemoryLedger, from: &str, to: &str) -> StatementView {
     run(ledger, &calls::close(&agreement().id, day(from), day(to))).unwrap()
 }
 
-fn correct(ledger: &mut MemoryLedger, terms: vitro_proof::Hash) -> Result<Settlement, ContractError> {
+pub(super) fn correct(ledger: &mut MemoryLedger, terms: vitro_proof::Hash) -> Result<Settlement, ContractError> {
     run(ledger, &calls::correct(&agreement().id, terms))
 }
 
-fn sealed(dev: &mut TestDevice, count: usize) -> Vec<TestDay> {
+pub(super) fn sealed(dev: &mut TestDevice, count: usize) -> Vec<TestDay> {
     (0..count).map(|_| dev.seal_day(Some(&Decimal::from(4))).unwrap()).collect()
 }
 
-fn item(day: &TestDay) -> Item {
+pub(super) fn item(day: &TestDay) -> Item {
     Item::day(day.message.clone(), &day.account)
 }
 
@@ -277,51 +277,6 @@ fn what_comes_after_the_end_is_settled_by_a_statement_of_corrections_alone() {
     assert_eq!(run(&mut ledger, &call).unwrap_err().code(), "nothing_to_correct");
     let unknown = calls::correct(&id, end.hash());
     assert_eq!(run(&mut ledger, &unknown).unwrap_err().code(), "agreement_not_active");
-}
-
-#[test]
-fn what_does_not_fit_waits_for_the_next_and_is_told() {
-    // By a mark for each day, and by one for all of them.
-    for approved_late in [false, true] {
-        let mut dev = device("dev-1", 1);
-        let mut ledger = ledger();
-        ledger.now += 3 * 366 * 86_400;
-        register(&mut ledger, &[&dev]);
-        approve(&mut ledger, Role::Rc, &[&dev]).unwrap();
-        activate(&mut ledger, &agreement());
-        let days = sealed(&mut dev, 600);
-        let items: Vec<Item> = days.iter().map(item).collect();
-        if approved_late {
-            publish(&mut ledger, &items);
-        } else {
-            approve(&mut ledger, Role::Dv, &[&dev]).unwrap();
-        }
-        close(&mut ledger, "2026-03-01", "2026-12-31");
-        close(&mut ledger, "2027-01-01", "2027-12-31");
-        if approved_late {
-            approve(&mut ledger, Role::Dv, &[&dev]).unwrap();
-        } else {
-            publish(&mut ledger, &items);
-        }
-        let call = calls::correct(&agreement().id, agreement().hash());
-        let simulated = ledger.simulate(&client(Role::Operator), call.function, &call.args).unwrap();
-        let written: usize = simulated.writes.iter().map(|(key, value)| key.len() + value.len()).sum();
-        let read: usize = simulated.reads.keys().map(|key| key.len() + 12).sum();
-        let ranges: usize = simulated.ranges.iter().flat_map(|range| &range.found).map(|(key, _)| key.len() + 12).sum();
-        let size = written + read + ranges + simulated.response.payload.len();
-        assert!(size < 900_000, "{size} bytes: {written} written, {read} and {ranges} read");
-        let first = run(&mut ledger, &call).unwrap();
-        let statement = first.statement.unwrap().statement;
-        // A mark is done when the day after its day is looked at, too.
-        let waiting = if approved_late { 1 } else { 101 };
-        assert_eq!((statement.corrections.len(), statement.waiting, first.waiting), (500, waiting, waiting));
-        let second = run(&mut ledger, &call).unwrap();
-        let rest = second.statement.unwrap().statement;
-        assert_eq!((rest.corrections.len(), rest.waiting), (100, 0));
-        assert_eq!(statement.total + rest.total, 599 * 100, "the first day opens the counter");
-        assert!(statement.corrections.iter().all(|one| one.day < rest.corrections[0].day));
-        assert_eq!(run(&mut ledger, &call).unwrap_err().code(), "nothing_to_correct");
-    }
 }
 
 #[test]

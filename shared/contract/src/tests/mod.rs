@@ -6,6 +6,7 @@ mod alive;
 mod amendments;
 mod billing;
 mod chains;
+mod correction_bounds;
 mod corrections;
 mod docs;
 mod history;
