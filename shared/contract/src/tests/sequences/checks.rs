@@ -117,7 +117,10 @@ impl World {
         for line in &statement.lines {
             assert!((first..=last).contains(&line.day));
             self.check_line(line);
-            self.seen.chain_lines += usize::from(!self.approved(&line.thing));
+            let waits = !self.approved(&line.thing);
+            let by_table = self.accepted(&line.thing, line.day);
+            self.seen.chain_lines += usize::from(waits && !by_table);
+            self.seen.table_lines += usize::from(waits && by_table);
         }
         // What is owed is billed, each day of each device once; nothing else is.
         let mut billed = 0;
@@ -129,6 +132,12 @@ impl World {
                 assert_eq!(lines.next().map(Owed::of), owed, "{id}: {thing} {day}");
                 assert!(lines.next().is_none(), "billed twice");
                 billed += usize::from(owed.is_some());
+                // Its other days count by an earlier entry, and this one does not.
+                let unseen = member.entry.shard == terms.shard
+                    && self.daily(thing, day).is_some()
+                    && self.accepted(thing, at(0))
+                    && !self.accepted(thing, day);
+                self.seen.unseen_tables += usize::from(owed.is_none() && unseen);
                 self.net.insert((id.clone(), thing.clone(), day), (view.id, owed));
             }
         }

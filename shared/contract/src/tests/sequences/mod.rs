@@ -14,7 +14,7 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
 use crate::{OuRole, Role};
-use pool::{CHAINS, DAYS, DEVICES, Pick};
+use pool::{CHAINS, DAYS, DEVICES, Pick, REVISIONS};
 use world::World;
 
 /// Somebody with a certificate.
@@ -73,7 +73,7 @@ struct Pinned {
 #[derive(Clone, Debug)]
 enum Step {
     Configure,
-    Register { device: usize, certificate: u8 },
+    Register { device: usize, revision: u8 },
     Succeed { device: usize },
     Certify { device: usize, chain: usize },
     ApproveDevice { device: usize, role: Role, stale: bool },
@@ -157,8 +157,8 @@ fn steps() -> impl Strategy<Value = Step> {
     let items = proptest::collection::vec((devices.clone(), picks(), attested(), number), 1..6);
     prop_oneof![
         1 => Just(Step::Configure),
-        4 => (devices.clone(), prop_oneof![12 => Just(0u8), 1 => 1..3u8])
-            .prop_map(|(device, certificate)| Step::Register { device, certificate }),
+        4 => (devices.clone(), prop_oneof![12 => Just(0u8), 1 => 1..3u8, 2 => 3..REVISIONS])
+            .prop_map(|(device, revision)| Step::Register { device, revision }),
         2 => devices.clone().prop_map(|device| Step::Succeed { device }),
         4 => (devices.clone(), 0..CHAINS).prop_map(|(device, chain)| Step::Certify { device, chain }),
         3 => (devices.clone(), roles(), any::<bool>())
@@ -188,12 +188,14 @@ fn steps() -> impl Strategy<Value = Step> {
 fn openings() -> impl Strategy<Value = Vec<Step>> {
     let mut all = Vec::new();
     for device in [0, 1, 3] {
-        all.push(Step::Register { device, certificate: 0 });
+        all.push(Step::Register { device, revision: 0 });
     }
     all.push(Step::Succeed { device: 2 });
     for role in [Role::Rc, Role::Dv] {
         all.extend([0, 2, 3].map(|device| Step::ApproveDevice { device, role, stale: false }));
     }
+    // The one of the south gets a table that its later days name, and RC and DV have not seen.
+    all.push(Step::Register { device: 3, revision: 3 });
     // The second one of the north counts by its chains at first, where its authority is pinned.
     all.extend((0..DEVICES).map(|device| Step::Certify { device, chain: device % 2 }));
     all.push(Step::Certify { device: 1, chain: 0 });

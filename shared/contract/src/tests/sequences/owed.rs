@@ -27,8 +27,7 @@ impl World {
         if !self.entries.contains_key(thing) || !covered || !self.counts(terms, thing, day) {
             return None;
         }
-        let mut published = self.blocks.iter().filter(|((of, _), _)| of == thing).map(|(_, sealed)| *sealed);
-        let sealed = published.find(|sealed| sealed.daily && sealed.at == day)?;
+        let sealed = self.daily(thing, day)?;
         let (start, end) = (sealed.day.account.first, sealed.day.account.first + sealed.day.account.count);
         let serves = match &self.exchange {
             Some(exchange) if exchange.old == *thing => day <= exchange.day,

@@ -3,7 +3,9 @@
 use std::sync::OnceLock;
 
 use vitro_proof::summary::{self, Figures};
-use vitro_proof::{Account, Block, BlockMessage, BlockNumber, Decimal, Envelope, Hash, LocalDay, PublicKey, Span};
+use vitro_proof::{
+    Account, Block, BlockMessage, BlockNumber, Decimal, Envelope, Hash, LocalDay, PublicKey, SensorTable, Span,
+};
 
 use super::super::pki::{Authority, days};
 use super::super::{device, first_day};
@@ -40,6 +42,8 @@ pub(super) struct Sealed {
     pub(super) previous: Option<Hash>,
     /// What its counter counted.
     pub(super) counted: Decimal,
+    /// The version of the sensor table that it names.
+    pub(super) table: u64,
 }
 
 /// Chains that each device has, and some that it should better not have.
@@ -101,13 +105,25 @@ impl Member {
     }
 }
 
-/// The entry with another certificate.
-pub(super) fn entry(device: usize, certificate: u8) -> DeviceEntry {
+/// Entries that a device may have.
+pub(super) const REVISIONS: u8 = 5;
+
+/// The entry: as it is at first, with another certificate (1, 2), with a second sensor table (3), with both (4).
+pub(super) fn entry(device: usize, revision: u8) -> DeviceEntry {
     let mut entry = pool()[device].entry.clone();
-    if certificate > 0 {
-        entry.certificate = Hash([certificate; 32]);
+    if !matches!(revision, 0 | 3) {
+        entry.certificate = Hash([revision; 32]);
+    }
+    if revision >= 3 {
+        let sensors = entry.tables[0].sensors().to_vec();
+        entry.tables.push(SensorTable::new(2, sensors).unwrap());
     }
     entry
+}
+
+/// The version of the sensor table that a device's blocks of a day name: the one of the south gets a second one.
+fn table(device: usize, day: usize) -> u64 {
+    if device == 3 && day >= 2 { 2 } else { 1 }
 }
 
 /// The days from the first on.
@@ -131,6 +147,7 @@ fn member(index: usize) -> Member {
     let mut clone_dev = device(&format!("dev-{index}"), seed);
     let [mut main, mut twin, mut clone, mut interim]: [Vec<Sealed>; 4] = Default::default();
     for n in 0..DAYS {
+        (main_dev.table_version, clone_dev.table_version) = (table(index, n), table(index, n));
         let increase = |base: i64| Decimal::from(base + i64::try_from(n).unwrap());
         // A first day has no opening, so its counter counts from its first value: nothing.
         let sealed = |day: TestDay, before: Option<Hash>, increase: Decimal| Sealed {
@@ -140,6 +157,7 @@ fn member(index: usize) -> Member {
             daily: true,
             previous: before,
             counted: if n == 0 { Decimal::zero() } else { increase },
+            table: table(index, n),
         };
         let before = main.last().map(|sealed| sealed.day.hash);
         let part = interim_of(&main_dev, &main_dev.sealed(Some(&increase(50))).unwrap(), n as u64);

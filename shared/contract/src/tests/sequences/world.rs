@@ -2,15 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use vitro_proof::{Account, BlockNumber, Decimal, DeviceId, Hash, LocalDay};
+use vitro_proof::{Account, BlockNumber, Decimal, DeviceId, Hash, LocalDay, SensorTable};
 
 use super::pool::{self, DAYS, DEVICES, Pick, Sealed, agrees, at, pool};
 use super::{Attested, Caller, Step, Terms, rules};
 use crate::calls::{self, Call};
 use crate::testing::{MemoryLedger, creator};
 use crate::{
-    Agreement, AgreementId, Alive, Amendment, Bytes, Creator, DeviceApproval, Exchange, Field, Halt, Hour, Item,
-    OuRole, Owed, Payee, Record, Role, Roles, Shard, SignOfLife, Statement, StatusReason, Tariff, Termination,
+    Agreement, AgreementId, Alive, Amendment, Bytes, Creator, DeviceApproval, DeviceEntry, Exchange, Field, Halt, Hour,
+    Item, OuRole, Owed, Payee, Record, Role, Roles, Shard, SignOfLife, Statement, StatusReason, Tariff, Termination,
 };
 
 /// What all four may approve.
@@ -28,6 +28,8 @@ pub(super) struct Seen {
     pub(super) lines: usize,
     pub(super) amended_lines: usize,
     pub(super) chain_lines: usize,
+    pub(super) table_lines: usize,
+    pub(super) unseen_tables: usize,
     pub(super) corrections: usize,
     pub(super) credits: usize,
     pub(super) alone: usize,
@@ -44,6 +46,8 @@ impl Seen {
         self.lines += other.lines;
         self.amended_lines += other.amended_lines;
         self.chain_lines += other.chain_lines;
+        self.table_lines += other.table_lines;
+        self.unseen_tables += other.unseen_tables;
         self.corrections += other.corrections;
         self.credits += other.credits;
         self.alone += other.alone;
@@ -59,6 +63,8 @@ impl Seen {
             && self.lines > 60
             && self.amended_lines > 5
             && self.chain_lines > 5
+            && self.table_lines > 5
+            && self.unseen_tables > 2
             && self.corrections > 30
             && self.credits > 5
             && self.alone > 5
@@ -77,6 +83,8 @@ pub(super) struct World {
     pub(super) ledger: MemoryLedger,
     /// Entries in force.
     pub(super) entries: BTreeMap<DeviceId, Hash>,
+    /// The versions of the sensor tables in every entry that ever was.
+    pub(super) tables: BTreeMap<Hash, BTreeSet<u64>>,
     /// Approvals of entries by an admin's certificate of the role's MSP.
     pub(super) device_approvals: BTreeSet<(DeviceId, Hash, Role)>,
     /// Chains that the operator registered.
@@ -139,6 +147,7 @@ impl World {
         Self {
             ledger: super::super::ledger(),
             entries: BTreeMap::new(),
+            tables: BTreeMap::new(),
             device_approvals: BTreeSet::new(),
             chains: BTreeSet::new(),
             deeds: Vec::new(),
@@ -179,7 +188,7 @@ impl World {
         let operator = by.unwrap_or(Caller { party: Some(Role::Operator), ou: OuRole::Client });
         match step {
             Step::Configure => self.configure(admin(Role::Sp)),
-            Step::Register { device, certificate } => self.register(operator, *device, *certificate),
+            Step::Register { device, revision } => self.register(operator, *device, *revision),
             Step::Succeed { device } => self.succeed(operator, *device),
             Step::Certify { device, chain } => self.certify(operator, *device, *chain),
             Step::ApproveDevice { device, role, stale } => self.approve_device(admin(*role), *device, *stale),
@@ -234,20 +243,25 @@ impl World {
         assert!(self.call(by, &calls::configure(&other)).is_none(), "roles never change");
     }
 
-    fn register(&mut self, by: Caller, device: usize, certificate: u8) {
-        let entry = pool::entry(device, certificate);
+    fn register(&mut self, by: Caller, device: usize, revision: u8) {
+        let entry = pool::entry(device, revision);
         let free = self.entries.keys().all(|thing| pool()[index(thing)].entry.metering_point != entry.metering_point);
         let known = self.entries.contains_key(&entry.thing);
         if self.call(by, &calls::register_devices(std::slice::from_ref(&entry))).is_some() {
             assert!(free || known, "two devices serve {}", entry.metering_point);
-            self.entries.insert(entry.thing.clone(), entry.hash());
+            self.is_in_force(&entry);
         }
+    }
+
+    fn is_in_force(&mut self, entry: &DeviceEntry) {
+        self.entries.insert(entry.thing.clone(), entry.hash());
+        self.tables.insert(entry.hash(), entry.tables.iter().map(SensorTable::version).collect());
     }
 
     fn succeed(&mut self, by: Caller, device: usize) {
         let entry = pool::entry(device, 0);
         if self.call(by, &calls::register_successors(std::slice::from_ref(&entry))).is_some() {
-            self.entries.insert(entry.thing.clone(), entry.hash());
+            self.is_in_force(&entry);
         }
     }
 
@@ -441,10 +455,19 @@ impl World {
         [Role::Rc, Role::Dv].into_iter().all(|role| self.device_approvals.contains(&(thing.clone(), *entry, role)))
     }
 
-    /// Whether RC and DV approved any of its entries: all of the pool's have the same sensor table.
-    fn accepted(&self, thing: &DeviceId) -> bool {
+    /// A device's block of a whole day.
+    pub(super) fn daily(&self, thing: &DeviceId, day: LocalDay) -> Option<&'static Sealed> {
+        let mut published = self.blocks.iter().filter(|((of, _), _)| of == thing).map(|(_, sealed)| *sealed);
+        published.find(|sealed| sealed.daily && sealed.at == day)
+    }
+
+    /// Whether RC and DV approved the entry in force, or one that has the table of the day's block; of a day without a block, any.
+    pub(super) fn accepted(&self, thing: &DeviceId, day: LocalDay) -> bool {
+        let table = self.daily(thing, day).map(|sealed| sealed.table);
+        let by_dv = |entry: &Hash| self.device_approvals.contains(&(thing.clone(), *entry, Role::Dv));
+        let has = |entry: &Hash| table.is_none_or(|table| self.tables[entry].contains(&table));
         let mut by_rc = self.device_approvals.iter().filter(|(of, _, role)| of == thing && *role == Role::Rc);
-        by_rc.any(|(of, entry, _)| self.device_approvals.contains(&(of.clone(), *entry, Role::Dv)))
+        self.approved(thing) || by_rc.any(|(_, entry, _)| by_dv(entry) && has(entry))
     }
 
     /// Whether a chain was registered that leads to an authority which the terms pin, and is good when the day ends.
@@ -460,7 +483,7 @@ impl World {
 
     /// Whether the parties accepted the device for a day: by their word on it, or on who vouches for it.
     pub(super) fn counts(&self, terms: &Agreement, thing: &DeviceId, day: LocalDay) -> bool {
-        self.accepted(thing) || self.certified(terms, thing, day)
+        self.accepted(thing, day) || self.certified(terms, thing, day)
     }
 
     /// Whether the newest account of the block's day attests all of the block.
