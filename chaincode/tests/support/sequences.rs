@@ -1,20 +1,27 @@
 //! Random sequences of calls by anybody, that mostly make sense and sometimes do not.
 
+use std::collections::BTreeSet;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
-use vitro_contract::testing::{TestDay, TestDevice};
+use vitro_contract::testing::{TestDay, TestDevice, functions};
 use vitro_contract::{
-    Agreement, AgreementId, Alive, Amendment, DeviceApproval, Exchange, Halt, Item, OuRole, Path, Record, Role, Roles,
-    StatusReason, Termination,
+    Agreement, AgreementId, Alive, Amendment, Bytes, DeviceApproval, Exchange, Halt, Hour, Item, OuRole, Path, Record,
+    Role, Roles, SignOfLife, StatusReason, Termination, calls,
 };
-use vitro_proof::{DeviceId, Hash, LocalDay};
+use vitro_proof::{DeviceId, Hash, LocalDay, merkle};
+
+use super::chains::Authorities;
+use super::native::Committed;
 
 /// The first hour of 2026-03-01, in UTC.
 const FIRST_HOUR: i64 = 1_772_323_200;
 /// Devices of a world.
 const DEVICES: usize = 3;
-/// Proposals of agreements of a world.
+/// Proposals of agreements of a world: the first pins an authority, the other one does not.
 const AGREEMENTS: usize = 2;
+/// Kinds of queries.
+const QUERIES: usize = 23;
 
 /// Who calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +41,7 @@ enum Publication {
     NextDay,
     LastAgain,
     LastAccountOnly,
+    LastAccountMended,
     Fork,
     SkipADay,
     Garbage,
@@ -45,16 +53,18 @@ pub(crate) enum Operation {
     Configure { wrong: bool },
     Register { device: usize, successor: bool },
     Approve { device: usize, wrong: bool },
+    Certify { device: usize, ends: bool, whole: bool },
     Propose { agreement: usize },
     ApproveAgreement { agreement: usize },
     Amend { approve: bool },
     Terminate { approve: bool },
-    Alive { hour: u8, alive: u64 },
+    Alive { hour: u8, alive: usize },
     Suspend { device: usize, good: Option<u64> },
     Retire { device: usize, good: Option<u64> },
     Reinstate { device: usize },
     Exchange { old: usize, new: usize },
     Close { agreement: usize, days: u8 },
+    Correct { agreement: usize },
     Query { which: usize, device: usize, agreement: usize },
     Garbage { which: usize },
 }
@@ -79,6 +89,9 @@ fn operations() -> Vec<Operation> {
         for wrong in [false, false, true] {
             all.push(Operation::Approve { device, wrong });
         }
+        for (ends, whole) in [(false, true), (true, true), (false, false)] {
+            all.push(Operation::Certify { device, ends, whole });
+        }
         for good in [None, Some(0), Some(2)] {
             all.push(Operation::Suspend { device, good });
         }
@@ -92,8 +105,9 @@ fn operations() -> Vec<Operation> {
         for days in [1, 2, 4] {
             all.push(Operation::Close { agreement, days });
         }
+        all.extend([Operation::Correct { agreement }; 3]);
         for device in 0..DEVICES {
-            all.extend((0..19).map(|which| Operation::Query { which, device, agreement }));
+            all.extend((0..QUERIES).map(|which| Operation::Query { which, device, agreement }));
         }
     }
     for approve in [false, true, true, true, true] {
@@ -106,13 +120,14 @@ fn operations() -> Vec<Operation> {
     all
 }
 
-const PUBLICATIONS: [Publication; 9] = [
+const PUBLICATIONS: [Publication; 10] = [
     Publication::NextDay,
     Publication::NextDay,
     Publication::NextDay,
     Publication::NextDay,
     Publication::LastAgain,
     Publication::LastAccountOnly,
+    Publication::LastAccountMended,
     Publication::Fork,
     Publication::SkipADay,
     Publication::Garbage,
@@ -129,8 +144,13 @@ pub(crate) fn steps(length: std::ops::Range<usize>) -> impl Strategy<Value = Vec
     vec(prop_oneof![3 => one, 1 => publish], length)
 }
 
+/// Of [`PUBLICATIONS`]: a day with an account that agrees, and then one that does not.
+const NEXT_DAY: usize = 0;
+const LAST_ACCOUNT_ONLY: usize = 5;
+
 /// Devices and agreements with names of their own.
 pub(crate) struct World {
+    authorities: Authorities,
     devices: Vec<TestDevice>,
     last: Vec<Option<TestDay>>,
     agreements: Vec<Agreement>,
@@ -144,6 +164,10 @@ fn first_day() -> LocalDay {
     "2026-03-01".parse().unwrap()
 }
 
+fn hour_of(number: u8) -> Hour {
+    Hour::beginning(FIRST_HOUR + 3600 * i64::from(number)).unwrap()
+}
+
 impl World {
     /// A world whose names begin with `name`.
     pub(crate) fn new(name: &str) -> Self {
@@ -155,7 +179,8 @@ impl World {
             device.entry.shard = format!("{name}-shard").parse().unwrap();
             device
         };
-        let agreement = |index: usize| {
+        let authorities = Authorities::new();
+        let agreement = |index: usize| -> Agreement {
             let price = ["0.25", "0.3333"][index % 2];
             let json = format!(
                 r#"{{"id":"{name}-a","shard":"{name}-shard","points":null,"fields":[{{"sensor":"yield","unit":"kWh"}}],
@@ -163,28 +188,57 @@ impl World {
                 "currency":{{"code":"EUR","digits":2}},"term":{{"period":"days","from":"2026-01-01","to":null}},
                 "payer":"dv","payees":[{{"role":"rc","share":1}},{{"role":"sp","share":2}}]}}"#
             );
-            serde_json::from_str(&json).unwrap()
+            let mut agreement: Agreement = serde_json::from_str(&json).unwrap();
+            if index == 0 {
+                agreement.authorities.push(Bytes(authorities.root.clone()));
+            }
+            agreement
         };
         Self {
             devices: (0..DEVICES).map(device).collect(),
             last: vec![None; DEVICES],
             agreements: (0..AGREEMENTS).map(agreement).collect(),
+            authorities,
             votes: 0,
         }
     }
 
-    /// The calls that make the world one in which days are billed: two devices registered and approved, an agreement active.
-    pub(crate) fn settled(&mut self) -> Vec<Call> {
-        let mut operations = vec![
-            Operation::Register { device: 0, successor: false },
-            Operation::Register { device: 1, successor: false },
-        ];
-        operations.extend([Operation::Approve { device: 0, wrong: false }; 2]);
-        operations.extend([Operation::Approve { device: 1, wrong: false }; 2]);
-        operations.push(Operation::Propose { agreement: 0 });
-        operations.extend([Operation::ApproveAgreement { agreement: 0 }; 4]);
-        let steps = operations.into_iter().map(|operation| Step::One { operation, stranger: None });
-        steps.map(|step| self.call(&step)).collect()
+    /// How a world begins: with nothing; with two devices that count, one by approvals and one by its chain, and an agreement that pins
+    /// the chain's authority; or so that there is something to correct, too.
+    pub(crate) fn opening(&mut self, number: usize) -> Vec<Call> {
+        let mut steps = Vec::new();
+        let mut take = |operation| steps.push(Step::One { operation, stranger: None });
+        if !number.is_multiple_of(3) {
+            (0..2).for_each(|device| take(Operation::Register { device, successor: false }));
+            (0..2).for_each(|_| take(Operation::Approve { device: 0, wrong: false }));
+            take(Operation::Propose { agreement: 0 });
+            (0..4).for_each(|_| take(Operation::ApproveAgreement { agreement: 0 }));
+        }
+        let certify = Operation::Certify { device: 1, ends: false, whole: true };
+        match number % 3 {
+            0 => {}
+            1 => take(certify),
+            _ => {
+                // What was billed turns out wrong, and what was not billed is certified when the period is closed.
+                steps.push(Step::Publish { items: vec![(0, NEXT_DAY), (1, NEXT_DAY)], stranger: None });
+                steps.push(Step::Publish { items: vec![(0, NEXT_DAY), (1, NEXT_DAY)], stranger: None });
+                let mut take = |operation| steps.push(Step::One { operation, stranger: None });
+                take(Operation::Close { agreement: 0, days: 2 });
+                take(certify);
+                let items = vec![(0, LAST_ACCOUNT_ONLY)];
+                steps.push(Step::Publish { items, stranger: None });
+                steps.push(Step::One { operation: Operation::Correct { agreement: 0 }, stranger: None });
+            }
+        }
+        steps.iter().map(|step| self.call(step)).collect()
+    }
+
+    /// Asks for all statements that were drawn: what their ids are is known only afterwards.
+    pub(crate) fn closing(committed: &Committed) -> Vec<Call> {
+        let ids = committed.keys().filter_map(|key| key.strip_prefix("statement/"));
+        let call = |id: &str| calls::statement(id.parse().unwrap());
+        let asked = ids.map(call).map(|call| (call.function.to_owned(), call.args));
+        asked.map(|(function, args)| Call { who: Who(Role::Rc, OuRole::Client), function, args }).collect()
     }
 
     /// Makes a step into a call.
@@ -220,6 +274,7 @@ impl World {
                 account.count += 1;
                 Item::account(&account).numbered(2)
             }
+            (Publication::LastAccountMended, Some(last)) => Item::account(&last.account).numbered(3),
             (Publication::Fork, _) => {
                 let fork = sealed(&self.devices[device]);
                 Item::day(fork.message, &fork.account)
@@ -260,6 +315,11 @@ impl World {
                 let approvals = vec![DeviceApproval { thing: thing(device).clone(), entry }].encode();
                 (self.turn(&[Role::Rc, Role::Dv]), "registry:approve_devices", vec![approvals])
             }
+            Operation::Certify { device, ends, whole } => {
+                let chain = self.authorities.chain(&self.devices[device], ends, whole);
+                let call = calls::certify(thing(device), &chain);
+                (operator, call.function, call.args)
+            }
             Operation::Propose { agreement } => {
                 let bytes = self.agreements[agreement].encode();
                 (self.turn(&Role::ALL), "agreement:propose", vec![bytes])
@@ -296,8 +356,7 @@ impl World {
             }
             Operation::Alive { hour, alive } => {
                 let shard = self.devices[0].entry.shard.clone();
-                let hour = (FIRST_HOUR + 3600 * i64::from(hour)).to_string().parse().unwrap();
-                let hour = Alive { shard, hour, root: Hash([9; 32]), alive, silent: 3 - alive };
+                let hour = Alive::of(shard, hour_of(hour), &self.signs(alive)).unwrap();
                 (operator, "data:alive", vec![hour.encode()])
             }
             Operation::Suspend { device, good } => {
@@ -321,6 +380,11 @@ impl World {
                 let last = (1..days).fold(first_day(), |day, _| day.next().unwrap());
                 (operator, "billing:close", vec![text(id), text(&first_day()), text(&last)])
             }
+            Operation::Correct { agreement } => {
+                let agreement = &self.agreements[agreement];
+                let call = calls::correct(&agreement.id, agreement.hash());
+                (operator, call.function, call.args)
+            }
             Operation::Query { which, device, agreement } => self.query(which, device, agreement),
             Operation::Garbage { which } => {
                 let (function, args): (_, Vec<Vec<u8>>) = match which {
@@ -334,6 +398,18 @@ impl World {
                 (operator, function, args)
             }
         }
+    }
+
+    /// What is said of the devices, of which the first few are alive.
+    fn signs(&self, alive: usize) -> Vec<SignOfLife> {
+        let of = |(n, device): (usize, &TestDevice)| SignOfLife {
+            thing: device.thing().clone(),
+            alive: n < alive,
+            number: None,
+            heard: None,
+            values: vec![],
+        };
+        self.devices.iter().enumerate().map(of).collect()
     }
 
     fn query(&mut self, which: usize, device: usize, agreement: usize) -> (Who, &'static str, Vec<Vec<u8>>) {
@@ -363,15 +439,35 @@ impl World {
             15 => ("agreement:simulate", vec![id, hash, from, to]),
             16 => ("agreement:simulate", vec![self.agreements[agreement].encode(), from, to]),
             17 => ("agreement:in_force", vec![Vec::new()]),
-            _ => match self.votes % 2 {
-                0 => ("billing:statements", vec![id]),
-                _ => {
-                    let path = Path { siblings: vec![] }.encode();
-                    ("audit:verify_inclusion", vec![thing, from, b"nonsense".to_vec(), path])
-                }
-            },
+            18 => ("billing:statements", vec![id]),
+            19 => {
+                let path = Path { siblings: vec![] }.encode();
+                ("audit:verify_inclusion", vec![thing, from, b"nonsense".to_vec(), path])
+            }
+            20 => ("registry:chains", vec![thing]),
+            // One that was never drawn; those that were are asked for in the end.
+            21 => ("billing:statement", vec![text(&Hash([5; 32]))]),
+            _ => {
+                let signs = self.signs(2);
+                let leaves: Vec<_> = signs.iter().map(SignOfLife::leaf).collect();
+                let path = Path { siblings: merkle::inclusion_proof(&leaves, device).unwrap() };
+                let shard = &self.devices[device].entry.shard;
+                let call = calls::verify_alive(shard, hour_of(1), &signs[device], device as u64, &path);
+                (call.function, call.args)
+            }
         };
         let Who(role, _) = self.turn(&Role::ALL);
         (Who(role, OuRole::Client), function, args)
     }
+}
+
+#[test]
+fn the_operations_cover_every_function_of_the_contract() {
+    let mut world = World::new("w");
+    let mut steps: Vec<Step> =
+        operations().into_iter().map(|operation| Step::One { operation, stranger: None }).collect();
+    steps.push(Step::Publish { items: vec![(0, NEXT_DAY)], stranger: None });
+    let called: BTreeSet<String> = steps.iter().map(|step| world.call(step).function).collect();
+    let missing: Vec<&str> = functions().filter(|function| !called.contains(*function)).collect();
+    assert!(missing.is_empty(), "never called: {missing:?}");
 }

@@ -117,7 +117,7 @@ impl Response {
 }
 
 /// The functions that write.
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 pub(crate) const UPDATES: &[&str] = &[
     "registry:configure",
     "registry:register_device",

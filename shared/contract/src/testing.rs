@@ -13,7 +13,7 @@ use vitro_proof::{
 };
 
 use crate::calendar::utc_midnight;
-use crate::call::{Context, Creator, OuRole, Response, State, StateError, invoke};
+use crate::call::{Context, Creator, OuRole, QUERIES, Response, State, StateError, UPDATES, invoke};
 use crate::error::ContractError;
 use crate::ids::Role;
 use crate::model::{DeviceEntry, Roles};
@@ -192,6 +192,11 @@ impl MemoryLedger {
     pub fn contents(&self) -> BTreeMap<&str, &[u8]> {
         self.committed.iter().map(|(key, value)| (key.as_str(), value.1.as_slice())).collect()
     }
+}
+
+/// Every function of the contract: those that write, then those that only read.
+pub fn functions() -> impl Iterator<Item = &'static str> {
+    UPDATES.iter().chain(QUERIES).copied()
 }
 
 /// The roles of the tests: `OperatorMSP`, `RcMSP`, `DvMSP`, `SpMSP`.
