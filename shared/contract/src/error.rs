@@ -112,7 +112,7 @@ pub enum ContractError {
     /// Another closed period holds some of the days.
     #[error("period_overlaps: {0}")]
     PeriodOverlaps(String),
-    /// A statement would have more lines than a transaction can hold.
+    /// A statement would have more lines than a transaction can hold, or a simulation more days than a peer has time for.
     #[error("too_many_lines: {0}")]
     TooManyLines(String),
     /// A sum of money beyond what the ledger counts.

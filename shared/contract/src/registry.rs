@@ -152,6 +152,9 @@ fn register(
 /// Certificates of a chain: the device's, at most six authorities between, and one above them.
 const MAX_CHAIN: usize = 8;
 
+/// Chains that a device can have: all of them are read whenever it is billed. A renewal every quarter fills sixteen years.
+const MAX_CHAINS: usize = 64;
+
 /// Registers a device's certificate chain. What can be seen of it alone is checked: whether it leads to an authority that counts is
 /// verified when a day is to count by it. The same again changes nothing.
 pub(crate) fn certify(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) -> Result<Response, ContractError> {
@@ -163,6 +166,11 @@ pub(crate) fn certify(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) -> Resul
     let good_from = check_chain(&entry, &certificates)?;
     let mut chains = acceptance::registered(tx, &thing)?;
     if chains.iter().all(|chain| chain.certificates != certificates) {
+        if chains.len() >= MAX_CHAINS {
+            return Err(ContractError::BadDevice(format!(
+                "{thing}: it has {MAX_CHAINS} chains, which is all it can have"
+            )));
+        }
         let chain = DeviceChain { certificates, tx: ctx.tx_id.clone(), time: ctx.timestamp };
         tx.store(&keys::device_chain(&thing, chains.len() as u64), &chain);
         // Who counts by approvals counts by them still; else the days change at whose end the certificate is good.

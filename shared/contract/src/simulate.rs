@@ -13,9 +13,12 @@ use crate::model::{Agreement, SimulatedPeriod, Simulation};
 use crate::tx::Tx;
 use crate::wire::Record;
 
+/// The most days of metering points in one simulation: what twenty statements hold. It is one query, and a peer gives a query 30 seconds.
+pub(crate) const MAX_POINT_DAYS: usize = 20_000;
+
 /// Bills past days by a draft's terms as if they had held then. The draft is given as it is, or by the hash under which it was
 /// proposed. Its own term does not matter, and neither does what was billed for these days; what `billing:close` would refuse for the
-/// number of its lines is refused here too.
+/// number of its lines is refused here too, and so is what would keep a peer for long ([`MAX_POINT_DAYS`]).
 pub(crate) fn simulate(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) -> Result<Response, ContractError> {
     access::require_reader(ctx, tx)?;
     let (draft, from, to) = match args {
@@ -39,6 +42,10 @@ pub(crate) fn simulate(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) -> Resu
         return Err(ContractError::PeriodNotOver(to.to_string()));
     }
     let points = agreement::points(tx, &draft)?;
+    if points.len().saturating_mul(days.len()) > MAX_POINT_DAYS {
+        let told = format!("{} days of {} metering points are more than {MAX_POINT_DAYS}", days.len(), points.len());
+        return Err(ContractError::TooManyLines(format!("{told}: simulate fewer days or points")));
+    }
     let (mut periods, mut unbilled, mut total) = (Vec::new(), 0, 0_i64);
     for (from, to) in draft.term.period.cut(&days) {
         let days: Vec<LocalDay> = days.iter().copied().filter(|day| (from..=to).contains(day)).collect();

@@ -1,8 +1,9 @@
 //! All that became of days: accounts, corrections, and the statements that cite them.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
-use vitro_proof::{DeviceId, LocalDay};
+use vitro_proof::{DeviceId, Hash, LocalDay};
 
 use crate::access::{self, exactly, text};
 use crate::agreement;
@@ -16,7 +17,7 @@ use crate::ids::AgreementId;
 use crate::keys;
 use crate::model::{
     AccountStep, Agreement, BlockView, Citation, CitedCorrection, Corrected, DayHistory, DayRecord, HistoryPage, Owed,
-    StatementHead, StatementView,
+    StatementHead, StatementView, UnbilledDays,
 };
 use crate::registry;
 use crate::status;
@@ -33,10 +34,10 @@ pub(crate) fn history(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) -> Resul
     let (from, to) = (text::<LocalDay>("the first day", from)?, text::<LocalDay>("the last day", to)?);
     registry::load(tx, &thing)?;
     let days = calendar::days(from, to, billing::MAX_DAYS)?;
-    let mut citations = citations(tx, &thing, &days)?;
+    let mut citing = Citing::of(tx, &thing, from, to)?;
     let mut page = HistoryPage { days: Vec::new(), next: None };
     for day in days {
-        let statements = citations.remove(&day).unwrap_or_default();
+        let statements = citing.on(tx, &thing, day)?;
         let record = tx.load::<DayRecord>(&keys::day(&thing, day))?;
         if record.is_none() && statements.is_empty() {
             continue;
@@ -52,7 +53,7 @@ pub(crate) fn history(ctx: &Context, tx: &mut Tx<'_>, args: &[Vec<u8>]) -> Resul
 
 /// All that became of one day.
 pub(crate) fn of_day(tx: &mut Tx<'_>, thing: &DeviceId, day: LocalDay) -> Result<DayHistory, ContractError> {
-    let statements = citations(tx, thing, &[day])?.remove(&day).unwrap_or_default();
+    let statements = Citing::of(tx, thing, day, day)?.on(tx, thing, day)?;
     let record = tx.load::<DayRecord>(&keys::day(thing, day))?;
     of_record(tx, thing, day, record, statements)
 }
@@ -89,70 +90,82 @@ fn of_record(
     Ok(history)
 }
 
-/// The statements whose periods hold some of the days, and say something of the device on them, by day and agreement.
-fn citations(
-    tx: &mut Tx<'_>,
-    thing: &DeviceId,
-    days: &[LocalDay],
-) -> Result<BTreeMap<LocalDay, Vec<Citation>>, ContractError> {
-    let mut found: BTreeMap<LocalDay, Vec<Citation>> = BTreeMap::new();
-    let (Some(first), Some(last)) = (days.first(), days.last()) else { return Ok(found) };
-    let (_, entry) = registry::load(tx, thing)?;
-    for id in agreement::ids(tx)? {
-        if !agreement::ever_of(tx, &id, &entry.shard)? {
-            continue;
-        }
-        for head in billing::closed(tx, &id)? {
-            if head.from <= *last && *first <= head.to {
-                cite(tx, thing, &id, &head, days, &mut found)?;
-            }
-        }
-    }
-    Ok(found)
+/// The statements whose periods hold a day. Each is read when the first day of it is asked for: a statement may be large, and a page
+/// ends long before a year does.
+struct Citing {
+    heads: Vec<(AgreementId, StatementHead)>,
+    /// What was read, with the terms by which it billed.
+    read: BTreeMap<Hash, (StatementView, Agreement)>,
 }
 
+impl Citing {
+    /// Those that may say something of a device between two days, both included. None of them is read yet.
+    fn of(tx: &mut Tx<'_>, thing: &DeviceId, first: LocalDay, last: LocalDay) -> Result<Self, ContractError> {
+        let (_, entry) = registry::load(tx, thing)?;
+        let mut heads = Vec::new();
+        for id in agreement::ids(tx)? {
+            if agreement::ever_of(tx, &id, &entry.shard)? {
+                let closed = billing::closed(tx, &id)?.into_iter();
+                let within = closed.filter(|head| head.from <= last && first <= head.to);
+                heads.extend(within.map(|head| (id.clone(), head)));
+            }
+        }
+        Ok(Self { heads, read: BTreeMap::new() })
+    }
+
+    /// What they say of the device on a day, by agreement.
+    fn on(&mut self, tx: &mut Tx<'_>, thing: &DeviceId, day: LocalDay) -> Result<Vec<Citation>, ContractError> {
+        let mut found = Vec::new();
+        for (id, head) in self.heads.iter().filter(|(_, head)| (head.from..=head.to).contains(&day)) {
+            let (view, terms) = match self.read.entry(head.id) {
+                Entry::Occupied(there) => there.into_mut(),
+                Entry::Vacant(free) => {
+                    let view = billing::load(tx, head.id)?;
+                    let terms = agreement::terms(tx, id, view.statement.agreement_hash)?;
+                    free.insert((view, terms))
+                }
+            };
+            found.extend(cite(tx, thing, day, view, terms)?);
+        }
+        Ok(found)
+    }
+}
+
+/// What a statement and its corrections say of a device's day, if they say anything.
 fn cite(
     tx: &mut Tx<'_>,
     thing: &DeviceId,
-    id: &AgreementId,
-    head: &StatementHead,
-    days: &[LocalDay],
-    found: &mut BTreeMap<LocalDay, Vec<Citation>>,
-) -> Result<(), ContractError> {
-    let view = billing::load(tx, head.id)?;
-    let statement = view.statement;
-    let terms: Agreement = agreement::terms(tx, id, statement.agreement_hash)?;
-    for day in days.iter().copied().filter(|day| (head.from..=head.to).contains(day)) {
-        let line = statement.lines.iter().find(|line| line.thing == *thing && line.day == day);
-        let unbilled = statement
-            .unbilled
-            .iter()
-            .find(|left| left.thing.as_ref() == Some(thing) && (left.from..=left.to).contains(&day));
-        let corrected = tx.load::<Corrected>(&keys::corrected(id, thing, day))?;
-        if line.is_none() && unbilled.is_none() && corrected.is_none() {
-            continue;
-        }
-        let corrections = corrections(tx, thing, day, corrected.as_ref())?;
-        let billed = corrected.map_or_else(|| line.map(Owed::of), |corrected| corrected.billed);
-        let (_, entry) = registry::load(tx, thing)?;
-        let services = status::services(tx, &entry.metering_point)?;
-        let today = billing::today(tx, &terms, &services, thing, day)?;
-        let stands = today.and_then(Result::ok).as_ref().map(Owed::of) == billed;
-        found.entry(day).or_default().push(Citation {
-            statement: view.id,
-            agreement: id.clone(),
-            agreement_hash: statement.agreement_hash,
-            from: head.from,
-            to: head.to,
-            tx: view.tx.clone(),
-            time: view.time,
-            line: line.cloned(),
-            unbilled: unbilled.cloned(),
-            stands,
-            corrections,
-        });
+    day: LocalDay,
+    view: &StatementView,
+    terms: &Agreement,
+) -> Result<Option<Citation>, ContractError> {
+    let statement = &view.statement;
+    let line = statement.lines.iter().find(|line| line.thing == *thing && line.day == day);
+    let holds = |left: &&UnbilledDays| left.thing.as_ref() == Some(thing) && (left.from..=left.to).contains(&day);
+    let unbilled = statement.unbilled.iter().find(holds);
+    let corrected = tx.load::<Corrected>(&keys::corrected(&statement.agreement, thing, day))?;
+    if line.is_none() && unbilled.is_none() && corrected.is_none() {
+        return Ok(None);
     }
-    Ok(())
+    let corrections = corrections(tx, thing, day, corrected.as_ref())?;
+    let billed = corrected.map_or_else(|| line.map(Owed::of), |corrected| corrected.billed);
+    let (_, entry) = registry::load(tx, thing)?;
+    let services = status::services(tx, &entry.metering_point)?;
+    let today = billing::today(tx, terms, &services, thing, day)?;
+    let stands = today.and_then(Result::ok).as_ref().map(Owed::of) == billed;
+    Ok(Some(Citation {
+        statement: view.id,
+        agreement: statement.agreement.clone(),
+        agreement_hash: statement.agreement_hash,
+        from: statement.from,
+        to: statement.to,
+        tx: view.tx.clone(),
+        time: view.time,
+        line: line.cloned(),
+        unbilled: unbilled.cloned(),
+        stands,
+        corrections,
+    }))
 }
 
 /// The corrections of a day, each with its statement.

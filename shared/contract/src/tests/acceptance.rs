@@ -158,6 +158,17 @@ fn a_chain_is_of_this_device_and_its_key() {
         let refused = ledger.submit(&admin(role), call.function, &call.args).unwrap_err();
         assert_eq!(refused.code(), "forbidden");
     }
+    // So many that a day cannot be billed for them are not taken; those that are there can be said again.
+    let chain = |n: usize| {
+        let until = days(first_day(), day("2030-01-01"));
+        vec![root.certify("dev-1", &dev.entry.public_key, (until.0, until.1 + i64::try_from(n).unwrap()))]
+    };
+    let taken: Vec<_> = (0..64).map(chain).collect();
+    for chain in &taken {
+        certify(&mut ledger, &dev, chain).unwrap();
+    }
+    assert_eq!(certify(&mut ledger, &dev, &chain(64)).unwrap_err().code(), "bad_device");
+    assert_eq!(certify(&mut ledger, &dev, &taken[0]).unwrap().len(), 64);
     let unknown = calls::certify(other.thing(), &[leaf]);
     assert_eq!(run(&mut ledger, &unknown).unwrap_err().code(), "unknown_device");
 }

@@ -256,6 +256,15 @@ fn a_draft_tells_what_it_would_have_billed() {
     assert_eq!(reasons, [Unbilled::NotPublished, Unbilled::NotApproved]);
     assert_eq!(ask(&ledger, "2026-08-01", "2026-09-02").unwrap_err().code(), "period_not_over");
 
+    // A peer has no time for all points of a large shard and a whole year.
+    let mut wide = draft.clone();
+    wide.points = Some((0..700).map(|n| format!("point-{n:03}").parse().unwrap()).collect());
+    for (last, code) in [("2026-03-28", None), ("2026-03-29", Some("too_many_lines"))] {
+        let call = calls::simulate(&wide, first_day(), day(last));
+        let asked = ledger.ask::<Simulation>(&client(Role::Rc), call.function, &call.args);
+        assert_eq!(asked.err().map(|error| error.code()), code, "700 points up to {last}");
+    }
+
     // A proposal by its hash tells the same, and leaves no trace.
     let proposed = run(&mut ledger, Role::Sp, &calls::propose(&draft)).unwrap();
     let call = calls::simulate_proposal(&draft.id, proposed.hash, day("2026-03-01"), day("2026-04-15"));

@@ -125,6 +125,33 @@ fn a_devices_days_come_in_pages() {
 }
 
 #[test]
+fn a_page_reads_the_statements_of_its_days_alone() {
+    let mut dev = device("dev-1", 1);
+    let mut ledger = ledger_with(&[&dev]);
+    activate(&mut ledger, &agreement());
+    let items: Vec<Item> = (0..60).map(|n| item(&sealed(&mut dev, n))).collect();
+    publish(&mut ledger, &items);
+    let closed: Vec<_> = [("2026-03-01", "2026-03-31"), ("2026-04-01", "2026-04-20"), ("2026-04-21", "2026-04-29")]
+        .into_iter()
+        .map(|(from, to)| close(&mut ledger, from, to).id)
+        .collect();
+    let read = |from: &str| {
+        let call = calls::day_history(dev.thing(), day(from), day("2026-06-30"));
+        let asked = ledger.simulate(&client(Role::Sp), call.function, &call.args).unwrap();
+        let page = call.read(&asked.response.payload).unwrap();
+        let is_read = |id: &&vitro_proof::Hash| asked.reads.contains_key(&crate::keys::statement(**id));
+        (page, closed.iter().filter(is_read).copied().collect::<Vec<_>>())
+    };
+    // The 51st day is looked at, to tell whether there is another page: 2026-04-20.
+    let (page, statements) = read("2026-03-01");
+    assert_eq!((page.days.len(), page.next, statements.as_slice()), (50, Some(day("2026-04-20")), &closed[..2]));
+    let (page, statements) = read("2026-04-20");
+    assert_eq!((page.days.len(), page.next, statements.as_slice()), (10, None, &closed[1..]));
+    let cited: Vec<_> = page.days.iter().map(|day| day.statements[0].statement).collect();
+    assert_eq!((cited[0], cited[1], cited[9]), (closed[1], closed[2], closed[2]));
+}
+
+#[test]
 fn an_auditor_gets_a_day_in_one_answer() {
     let mut dev = device("dev-1", 1);
     let mut ledger = ledger();
