@@ -5,7 +5,7 @@ use std::time::Duration;
 /// The bounds of a client. The defaults suit a Lambda that publishes at night.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// To reach a node: TCP and TLS.
+    /// To reach a node: its name, TCP and TLS.
     pub connect: Duration,
     /// For one peer's simulation; Fabric itself gives a chaincode 30 s.
     pub simulate: Duration,
@@ -21,7 +21,7 @@ pub struct Limits {
     pub attempts: u32,
     /// The pause before the second attempt; it doubles with each further one and is spread at random by as much again.
     pub pause: Duration,
-    /// How long a peer that failed is asked only when nobody else is left.
+    /// How long a node that failed is asked only when nobody else is left: longer than one that hangs costs, which is `simulate`.
     pub rest: Duration,
 }
 
@@ -36,7 +36,7 @@ impl Default for Limits {
             broadcasts: 3,
             attempts: 5,
             pause: Duration::from_millis(100),
-            rest: Duration::from_secs(30),
+            rest: Duration::from_secs(60),
         }
     }
 }

@@ -4,8 +4,10 @@ use std::error::Error;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use hyper_util::client::legacy::connect::HttpConnector;
 use prost::Message;
 use tokio::sync::oneshot;
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout};
 use tokio_stream::StreamExt;
 use tonic::client::Grpc;
@@ -117,7 +119,7 @@ impl Node {
         Self {
             name: name.to_owned(),
             msp: msp.to_owned(),
-            connection: Mutex::new((endpoint.connect_lazy(), Instant::now())),
+            connection: Mutex::new((lazily(&endpoint), Instant::now())),
             endpoint,
             failed: Mutex::new(None),
             behind: Mutex::new(None),
@@ -153,7 +155,7 @@ impl Node {
         let (channel, used) = &mut *connection;
         let idle = used.elapsed() > IDLE;
         if idle {
-            *channel = self.endpoint.connect_lazy();
+            *channel = lazily(&self.endpoint);
         }
         *used = Instant::now();
         (channel.clone(), idle)
@@ -162,7 +164,7 @@ impl Node {
     /// Lets the connection go; the next call makes another.
     pub(crate) fn renew(&self) {
         let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        *connection = (self.endpoint.connect_lazy(), Instant::now());
+        *connection = (lazily(&self.endpoint), Instant::now());
     }
 
     /// Has the peer simulate and, where it is a transaction, endorse. That changes nothing, so it is asked again over a new connection
@@ -213,6 +215,18 @@ impl Node {
     }
 }
 
+/// A connection that is made at the first use, by TCP and TLS within the endpoint's limit. tonic's own `connect_lazy` bounds TCP alone, and
+/// a node that takes connections and never says a word would cost as much as a call may take; a connector that is given to it is bounded with
+/// all that comes on top.
+fn lazily(endpoint: &Endpoint) -> Channel {
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(endpoint.get_tcp_nodelay());
+    // A name's addresses share it, so that one that is away does not use all of it.
+    tcp.set_connect_timeout(endpoint.get_connect_timeout());
+    endpoint.connect_with_connector_lazy(tcp)
+}
+
 /// A client over a connection, once that is made.
 pub(crate) async fn ready(channel: Channel) -> Result<Grpc<Channel>, CallError> {
     let mut grpc =
@@ -244,13 +258,23 @@ pub(crate) fn broken(status: Status) -> CallError {
     let mut source = status.source();
     while let Some(error) = source {
         if error.is::<tonic::ConnectError>() {
-            return CallError::NotReached(chain(&status));
+            return CallError::NotReached(chain(error));
+        }
+        if is_connect_timeout(error) {
+            return CallError::NotReached("no connection came about in time".to_owned());
         }
         source = error.source();
     }
     // What ended a connection, such as a certificate that the node asked for, is told by the causes alone.
     let cause = status.source().map_or_else(|| status.message().to_owned(), chain);
     CallError::Broken(format!("{:?}: {cause}", status.code()))
+}
+
+/// Whether it is that of [`lazily`]'s limit. A connection that times out later has an error of the operating system's, and HTTP/2's own
+/// keep-alive has neither.
+fn is_connect_timeout(error: &(dyn Error + 'static)) -> bool {
+    let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    inner.is_some_and(|inner| inner.is::<Elapsed>())
 }
 
 /// An error and its causes in one line; transport errors keep what matters in their causes.

@@ -69,7 +69,9 @@ impl Orderer {
         let line = Line::open(self.node.channel().0);
         match self.wait(&line, line.push(envelope.clone()), limit).await? {
             Fate::Answered(answer) => Ok(answer),
-            Fate::Lost(why) | Fate::Unsent(why) => Err(why),
+            Fate::Lost(why) => Err(why),
+            // Whatever ended the stream, the orderer has seen nothing of this envelope.
+            Fate::Unsent(why) => Err(CallError::NotReached(why.to_string())),
         }
     }
 
@@ -85,7 +87,12 @@ impl Orderer {
                 self.node.renew();
                 line.give_up(&silent);
                 // Ended by whom or what ever, this envelope's fate is decided now.
-                Ok(fate.try_recv().unwrap_or(Fate::Lost(silent)))
+                Ok(match fate.try_recv() {
+                    // Not once in all that time did the connection take it: a stream of its own would wait as long.
+                    Ok(Fate::Unsent(_)) => Fate::Unsent(CallError::NotReached(silent.to_string())),
+                    Ok(fate) => fate,
+                    Err(_) => Fate::Lost(silent),
+                })
             }
         }
     }

@@ -131,6 +131,10 @@ async fn no_orderer_means_not_submitted_and_the_next_orderer_is_tried() {
     let error = connect(&profile).submit("put", &args(["a", "1"])).await.unwrap_err();
     assert!(matches!(error, LedgerError::Unavailable { .. }), "{error}");
     assert!(error.retryable());
+    // The cause is told, in words and once.
+    let text = error.to_string();
+    assert!(text.contains("tcp connect error: Connection refused"), "{text}");
+    assert!(!text.contains("source") && !text.contains("service is currently"), "{text}");
     assert_eq!(network.client().chain_info().await.unwrap().height, 1);
     profile.orderers.push(alive);
     connect(&profile).submit("put", &args(["a", "1"])).await.unwrap();

@@ -7,6 +7,7 @@ mod delivery;
 mod false_peer;
 mod faults;
 mod flow;
+mod hanging;
 #[path = "../../../../tests/ledger/mod.rs"]
 mod ledger;
 mod process;
