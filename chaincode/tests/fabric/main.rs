@@ -5,6 +5,7 @@
 //! binary node`); `FABRIC_SEQUENCES` says how many random sequences of calls are compared with the native run.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod deployment;
 #[path = "../../../tests/ledger/disagreement.rs"]
 mod disagreement;
 mod equality;
@@ -43,8 +44,9 @@ fn the_chaincode_runs_on_real_fabric_in_every_way() {
     }
     let sequences = std::env::var("FABRIC_SEQUENCES").ok().and_then(|count| count.parse().ok()).unwrap_or(50);
     if sequences > 0 {
-        network.deploy("vitro-equal", &own.package("binary"));
-        network.deploy("vitro-in-turn", &own.package("binary"));
+        for name in ["vitro-equal", "vitro-in-turn"] {
+            runtime.block_on(deployment::deploy(&network.stage(name), &own.package("binary"), &[]));
+        }
         runtime.block_on(equality::compared(&network, "vitro-equal", "vitro-in-turn", sequences));
     }
 }
@@ -53,10 +55,11 @@ fn the_chaincode_runs_on_real_fabric_in_every_way() {
 fn goes(way: &str, network: &Network, own: &Service, contrary: &Service, runtime: &Runtime) {
     let as_service = way == "ccaas";
     let name = format!("vitro-{way}");
-    let id = network.deploy(&name, &own.package(way));
-    println!("{way}: {id}");
-    let mut running = as_service.then(|| own.start(&id));
     let stage = network.stage(&name);
+    let id = runtime.block_on(deployment::deploy(&stage, &own.package(way), &[]));
+    println!("{way}: {id}");
+    println!("  installed, approved and committed by the client");
+    let mut running = as_service.then(|| own.start(&id));
     runtime.block_on(flow::whole(&stage));
     println!("  from roles to a published day: the operator alone is refused, a party's peer is away");
     runtime.block_on(faults::conflicts(&stage));
@@ -77,12 +80,13 @@ fn goes(way: &str, network: &Network, own: &Service, contrary: &Service, runtime
     let name = format!("vitro-{way}-disputed");
     // A service knows one package id; the next one takes its place.
     drop(running);
-    let id = network.deploy_but(&name, &own.package(way), &[(CONTRARY, &contrary.package(way))]);
+    let stage = network.stage(&name);
+    let id = runtime.block_on(deployment::deploy(&stage, &own.package(way), &[(CONTRARY, &contrary.package(way))]));
     let mut services = Vec::new();
     if as_service {
         services.push(own.start(&id));
         services.push(contrary.start(&network::package_id(&contrary.package(way))));
     }
-    runtime.block_on(disagreement::disagreement(&network.stage(&name), CONTRARY));
+    runtime.block_on(disagreement::disagreement(&stage, CONTRARY));
     println!("  organizations that disagree");
 }

@@ -10,9 +10,6 @@ use vitro_ledger::{ConnectionProfile, IdentityProfile, NodeEndpoint};
 
 use crate::ledger::{Stage, msp, plan};
 
-/// The operator and two of the parties, as in production.
-const POLICY: &str = "AND('OperatorMSP.peer',OutOf(2,'RcMSP.peer','DvMSP.peer','SpMSP.peer'))";
-
 /// Organizations in the order of [`Role::ALL`], with their peers' ports.
 const ORGANIZATIONS: [(&str, u16); 4] = [("operator", 7051), ("rc", 8051), ("dv", 9051), ("sp", 10051)];
 
@@ -70,24 +67,6 @@ impl Network {
     /// Chaincode as a service came with 2.4, shortly after osnadmin.
     pub(crate) fn takes_services(&self) -> bool {
         self.binaries.join("osnadmin").exists()
-    }
-
-    /// Installs, approves and commits a package; its id.
-    pub(crate) fn deploy(&self, chaincode: &str, package: &Path) -> String {
-        self.deploy_but(chaincode, package, &[])
-    }
-
-    /// The same, with another package for some organizations.
-    pub(crate) fn deploy_but(&self, chaincode: &str, package: &Path, others: &[(Role, &Path)]) -> String {
-        let script = repository().join("tests/fabric/deploy.sh");
-        let mut command = self.command(&script);
-        command.arg(chaincode).arg(package).args(["1", "1", POLICY]);
-        for (role, other) in others {
-            command.env(format!("PACKAGE_{}", name(*role)), other);
-        }
-        let told = run(&mut command).unwrap();
-        let id = told.lines().find_map(|line| line.strip_prefix("package id "));
-        id.unwrap_or_else(|| panic!("{told}")).to_owned()
     }
 
     /// Kills every chaincode that a peer of this network started.
