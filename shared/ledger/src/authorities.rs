@@ -5,6 +5,8 @@
 //! organization's peer could stop everybody else. What is found here instead is a peer that failed, and another one stands in.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA384_ASN1, ECDSA_P384_SHA256_ASN1, ECDSA_P384_SHA384_ASN1,
@@ -13,6 +15,7 @@ use aws_lc_rs::signature::{
 use prost::Message;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use tokio::time::Instant;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::oid_registry::{OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY, OID_NIST_EC_P384};
 use x509_parser::oid_registry::{OID_SIG_ECDSA_WITH_SHA256, OID_SIG_ECDSA_WITH_SHA384};
@@ -20,11 +23,15 @@ use x509_parser::prelude::FromDer;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
 use crate::channel::config_of;
+use crate::der;
 use crate::proto::common::Block;
 use crate::proto::configuration::{ConfigGroup, FabricMspConfig, MspConfig};
 use crate::proto::msp::SerializedIdentity;
 use crate::proto::peer::ProposalResponse;
-use crate::signature::{from_der, is_low_s};
+use crate::signature::{from_der, is_low_s, is_low_s_p384};
+
+/// How long the organizations' CAs are believed to be the same.
+const HOLD: Duration = Duration::from_secs(600);
 
 /// The CAs of a channel's organizations, from its configuration.
 #[derive(Debug, Default)]
@@ -49,6 +56,39 @@ impl Authorities {
         let channel = config.channel_group.ok_or("it holds no channel group")?;
         let application = channel.groups.get("Application").ok_or("it names no organizations")?;
         application.groups.values().map(read_msp).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+/// The CAs as they were last read.
+#[derive(Debug)]
+pub(crate) struct Known {
+    asked: Instant,
+    /// From then on, until they are read anew.
+    hold: Duration,
+    found: Option<Arc<Authorities>>,
+}
+
+impl Known {
+    /// After they were read, or could not be: old ones are better than none, and are read anew after `rest`.
+    pub(crate) fn renewed(old: Option<Self>, read: Option<Authorities>, now: Instant, rest: Duration) -> Self {
+        let hold = if read.is_some() { HOLD } else { rest };
+        let found = read.map(Arc::new).or_else(|| old.and_then(|old| old.found));
+        Self { asked: now, hold, found }
+    }
+
+    /// Has them read anew once they are as old as `rest`; they are kept until that succeeds.
+    pub(crate) fn doubt(&mut self, rest: Duration) {
+        self.hold = self.hold.min(rest);
+    }
+
+    /// Whether they need not be read anew.
+    pub(crate) fn holds(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.asked) < self.hold
+    }
+
+    /// Nothing if they never could be read.
+    pub(crate) fn found(&self) -> Option<Arc<Authorities>> {
+        self.found.clone()
     }
 }
 
@@ -128,7 +168,11 @@ pub(crate) fn check_endorsement(
     let (_, certificate) = X509Certificate::from_der(&der).map_err(|_| "its certificate cannot be read")?;
     let key = Key::of(certificate.public_key()).ok_or("its certificate's key is not read here")?;
     let message = [&answer.payload[..], &endorsement.endorser].concat();
-    let low = key.curve != Curve::P256 || from_der(&endorsement.signature).is_some_and(|raw| is_low_s(&raw));
+    // Fabric's peers refuse a high `s` on every curve.
+    let low = match key.curve {
+        Curve::P256 => from_der(&endorsement.signature).is_some_and(|raw| is_low_s(&raw)),
+        Curve::P384 => der::signature(&endorsement.signature).is_some_and(|raw| is_low_s_p384(&raw)),
+    };
     // Fabric's peers hash with SHA-256 whatever their curve.
     let algorithm = match key.curve {
         Curve::P256 => &ECDSA_P256_SHA256_ASN1,
@@ -157,7 +201,6 @@ mod tests {
     use crate::proto::configuration::{Config, ConfigEnvelope, ConfigValue, FabricNodeOus, FabricOuIdentifier};
     use crate::proto::peer::Endorsement;
     use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SignatureAlgorithm};
-    use std::sync::Arc;
 
     /// A CA: its certificate in PEM and what it issues with.
     struct Authority(String, Issuer<'static, KeyPair>);
@@ -260,6 +303,69 @@ mod tests {
         let mut empty = high.clone();
         empty.endorsement.as_mut().unwrap().endorser = creator("RcMSP", "no certificate");
         assert_eq!(check_endorsement(&empty, "RcMSP", None), Err("its certificate cannot be read".to_owned()));
+    }
+
+    /// A peer's certificate on P-384, and what its key signed over "result" and the creator made of it, by OpenSSL; then the same with n - s.
+    const P384: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIB0TCCAVigAwIBAgIUdKbZHD10Kcjh2z/KDhNesYuGdW8wCgYIKoZIzj0EAwIw
+HzEOMAwGA1UEAwwFcGVlcjAxDTALBgNVBAsMBHBlZXIwIBcNMjYxMTI4MTQwOTQ1
+WhgPMjEyNjExMDQxNDA5NDVaMB8xDjAMBgNVBAMMBXBlZXIwMQ0wCwYDVQQLDARw
+ZWVyMHYwEAYHKoZIzj0CAQYFK4EEACIDYgAEWVez71YaKj1cXBK0GY1QjznRUX4W
+ZE2eGxsvn1xmHdN/bxqN1PwGZDQzb8Iqz4Kf2Rm6u4DqGaajV0IDPYGexHYPzsUD
+Aq8mqeWqChbNE9OnF/qyvi6FJ4GwTkH/S8OPo1MwUTAdBgNVHQ4EFgQU8z8GLbco
+AGCmSGwzCS21XCTXgbkwHwYDVR0jBBgwFoAU8z8GLbcoAGCmSGwzCS21XCTXgbkw
+DwYDVR0TAQH/BAUwAwEB/zAKBggqhkjOPQQDAgNnADBkAjBlV3bsHln1uYA9HRX7
+okTFJmjbj3v4qu4YOv8DdZYQHtYOuTXDqwL5VkFa5y4zU4oCMFMsgDwIkcEeihLP
+U0KewS2SfRWEL9TQnwbGRK8MzaEW3ySgcuImB8Se+mow5QwozQ==
+-----END CERTIFICATE-----
+";
+    const P384_LOW: &str = concat!(
+        "3065023100e6d27bd2d620222d332ef6e3714b8ea359039599bbf314bfc8149e92b9d2c21adf9af8bb804f5d1990309f",
+        "c1fdb1919702307e924275521e1017642d271a4a6a9f8725162ad80e2b1e2ed82117ef161f304b293ab0f41167014cef",
+        "612aa674921cdf",
+    );
+    const P384_HIGH: &str = concat!(
+        "3066023100e6d27bd2d620222d332ef6e3714b8ea359039599bbf314bfc8149e92b9d2c21adf9af8bb804f5d1990309f",
+        "c1fdb19197023100816dbd8aade1efe89bd2d8e5b5956078dae9d527f1d4e1d0ef423592de17fd942edf5cbe3749a62d",
+        "fd8aeec458330c94",
+    );
+
+    #[test]
+    fn a_high_s_is_refused_on_p_384_as_well() {
+        let check = |signature: &str| {
+            let endorser = creator("RcMSP", P384);
+            let endorsement = Some(Endorsement { endorser, signature: hex::decode(signature).unwrap() });
+            let answer = ProposalResponse { payload: b"result".to_vec(), endorsement, ..Default::default() };
+            check_endorsement(&answer, "RcMSP", None)
+        };
+        assert_eq!(check(P384_LOW), Ok(()));
+        assert_eq!(check(P384_HIGH), Err("its endorsement's signature is not valid".to_owned()));
+    }
+
+    #[test]
+    fn cas_in_doubt_are_read_anew_and_kept_while_that_fails() {
+        let rc = authority(&rcgen::PKCS_ECDSA_P256_SHA256, None);
+        let rest = Duration::from_secs(60);
+        let start = Instant::now();
+        let mut known = Known::renewed(None, Some(channel(&[&rc], &[], &rc)), start, rest);
+        let first = known.found().unwrap();
+        assert!(known.holds(start + HOLD - rest));
+        assert!(!known.holds(start + HOLD));
+        known.doubt(rest);
+        assert!(known.holds(start + rest / 2), "not more often than that");
+        assert!(!known.holds(start + rest));
+        // They cannot be read: the old ones go on, and are tried again soon.
+        let later = start + rest;
+        let kept = Known::renewed(Some(known), None, later, rest);
+        assert!(Arc::ptr_eq(&kept.found().unwrap(), &first));
+        assert!(kept.holds(later + rest / 2) && !kept.holds(later + rest));
+        let read = Known::renewed(Some(kept), Some(channel(&[&rc], &[], &rc)), later + rest, rest);
+        assert!(!Arc::ptr_eq(&read.found().unwrap(), &first));
+        assert!(read.holds(later + HOLD));
+        // Where they never could be, nobody knows them.
+        let never = Known::renewed(None, None, start, rest);
+        assert!(never.found().is_none() && !never.holds(start + rest));
     }
 
     #[test]

@@ -1,12 +1,11 @@
 //! The client: submit, query, and what the chain says of itself.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use prost::Message;
 use tokio::time::{Instant, sleep};
 
-use crate::authorities::Authorities;
+use crate::authorities::{Authorities, Known};
 use crate::block::{Block, ProcessedTransaction};
 use crate::channel::ChannelConfig;
 use crate::commit::Committed;
@@ -30,8 +29,6 @@ use crate::transaction::Endorsed;
 pub(crate) const QSCC: &str = "qscc";
 /// The one that answers for its configuration.
 const CSCC: &str = "cscc";
-/// How long the organizations' CAs are believed to be the same.
-const AUTHORITIES_HOLD: Duration = Duration::from_secs(600);
 
 /// A client of one channel and one chaincode. Connections are made at the first use, shared by all calls, and made again when
 /// they break.
@@ -47,8 +44,7 @@ pub struct Ledger {
     pub(crate) limits: Limits,
     /// The hash of the client's TLS certificate; empty if it shows none.
     pub(crate) shown: Vec<u8>,
-    /// When they were last asked for, and what came of it.
-    authorities: tokio::sync::Mutex<Option<(Instant, Option<Arc<Authorities>>)>>,
+    authorities: tokio::sync::Mutex<Option<Known>>,
 }
 
 /// How far the chain is, by one peer.
@@ -194,28 +190,27 @@ impl Ledger {
         let answer = Question { peers, plan, limits, authorities, tx_id, proposal }.endorse().await;
         if matches!(answer, Err(LedgerError::NotEndorsed { .. })) {
             // An organization may have another CA by now.
-            let mut known = self.authorities.lock().await;
-            *known = known.take().filter(|(asked, _)| asked.elapsed() < self.limits.rest);
+            if let Some(known) = &mut *self.authorities.lock().await {
+                known.doubt(self.limits.rest);
+            }
         }
         answer
     }
 
     /// The CAs of the channel's organizations, on the word of the client's own organization's peers alone: another one's could name CAs by which
-    /// nobody else's endorsement is good. Nothing while these do not answer; then the committers alone judge.
+    /// nobody else's endorsement is good. Those of before where these do not answer, and nothing if they never did; then the committers alone judge.
     async fn authorities(&self) -> Option<Arc<Authorities>> {
         let mut known = self.authorities.lock().await;
-        if let Some((asked, found)) = &*known
-            && asked.elapsed() < if found.is_some() { AUTHORITIES_HOLD } else { self.limits.rest }
-        {
-            return found.clone();
+        if let Some(known) = known.as_ref().filter(|known| known.holds(Instant::now())) {
+            return known.found();
         }
         let found = self.read_authorities().await;
         if let Err(cause) = &found {
-            tracing::warn!(%cause, "the organizations' CAs are not known: whose endorsements are is for the committers to judge");
+            tracing::warn!(%cause, "the organizations' CAs cannot be read: those of before hold, and without any the committers alone judge whose endorsements are");
         }
-        // Old ones are better than none.
-        let found = found.ok().map(Arc::new).or_else(|| known.take().and_then(|(_, found)| found));
-        *known = Some((Instant::now(), found.clone()));
+        let renewed = Known::renewed(known.take(), found.ok(), Instant::now(), self.limits.rest);
+        let found = renewed.found();
+        *known = Some(renewed);
         found
     }
 

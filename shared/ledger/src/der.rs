@@ -41,17 +41,17 @@ pub(crate) fn sequence(parts: &[Vec<u8>]) -> Vec<u8> {
     element(SEQUENCE, &parts.concat())
 }
 
-/// Reads `SEQUENCE { INTEGER r, INTEGER s }` with numbers of at most 32 bytes into r then s.
-pub(crate) fn signature(bytes: &[u8]) -> Option<[u8; 64]> {
+/// Reads `SEQUENCE { INTEGER r, INTEGER s }` with numbers of at most half of `N` bytes each into r then s.
+pub(crate) fn signature<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
     let (body, rest) = read(SEQUENCE, bytes)?;
     let (r, body) = read(INTEGER, body)?;
     let (s, body) = read(INTEGER, body)?;
     if !rest.is_empty() || !body.is_empty() {
         return None;
     }
-    let mut out = [0; 64];
-    place(r, &mut out[..32])?;
-    place(s, &mut out[32..])?;
+    let mut out = [0; N];
+    place(r, &mut out[..N / 2])?;
+    place(s, &mut out[N / 2..])?;
     Some(out)
 }
 
@@ -92,11 +92,14 @@ mod tests {
     #[test]
     fn a_signature_with_anything_behind_it_is_none() {
         let mut bytes = sequence(&[integer(&[5]), integer(&[0xff; 32])]);
-        let read = signature(&bytes).unwrap();
+        let read: [u8; 64] = signature(&bytes).unwrap();
         assert_eq!(read[31], 5);
         assert_eq!(read[32..], [0xff; 32]);
         bytes.push(0);
-        assert_eq!(signature(&bytes), None);
-        assert_eq!(signature(&sequence(&[integer(&[1; 33]), integer(&[1])])), None);
+        assert_eq!(signature::<64>(&bytes), None);
+        let wide = sequence(&[integer(&[1; 33]), integer(&[1])]);
+        assert_eq!(signature::<64>(&wide), None);
+        let read: [u8; 96] = signature(&wide).unwrap();
+        assert_eq!((&read[..15], &read[15..48], read[95]), (&[0; 15][..], &[1; 33][..], 1));
     }
 }

@@ -14,10 +14,22 @@ const HALF_ORDER: [u8; 32] = [
     0x56, 0xd3, 0x8b, 0xcf, 0x42, 0x79, 0xdc, 0xe5, 0x61, 0x7e, 0x31, 0x92, 0xa8,
 ];
 
+/// (n - 1) / 2 of P-384 (FIPS 186-5).
+const HALF_ORDER_P384: [u8; 48] = [
+    0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+    0xff, 0xff, 0xff, 0xff, 0xff, 0xe3, 0xb1, 0xa6, 0xc0, 0xfa, 0x1b, 0x96, 0xef, 0xac, 0x0d, 0x06, 0xd9, 0x24, 0x58,
+    0x53, 0xbd, 0x76, 0x76, 0x0c, 0xb5, 0x66, 0x62, 0x94, 0xb9,
+];
+
 /// Whether `s` of a raw signature (r then s) lies in the lower half.
 #[must_use]
 pub fn is_low_s(raw: &[u8; 64]) -> bool {
     raw[32..] <= HALF_ORDER[..]
+}
+
+/// The same of one on P-384.
+pub(crate) fn is_low_s_p384(raw: &[u8; 96]) -> bool {
+    raw[48..] <= HALF_ORDER_P384[..]
 }
 
 /// Replaces a high `s` by n - s, which is as valid.
@@ -78,5 +90,14 @@ mod tests {
         fn reading_never_panics(bytes: Vec<u8>) {
             let _ = from_der(&bytes);
         }
+    }
+
+    #[test]
+    fn half_of_p_384s_order_is_the_largest_low_s() {
+        let mut raw = [0xff; 96];
+        raw[48..].copy_from_slice(&HALF_ORDER_P384);
+        assert!(is_low_s_p384(&raw));
+        raw[95] += 1;
+        assert!(!is_low_s_p384(&raw));
     }
 }
