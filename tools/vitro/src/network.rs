@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use vitro_ledger::{ClientTls, ConnectionProfile, EndorserGroup, Endorsers, IdentityProfile, NodeEndpoint};
 
 use crate::error::CliError;
+use crate::pki;
 
 /// What one organization knows of a network.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -68,10 +69,13 @@ pub struct Frame {
     pub client_tls: Option<ClientTls>,
 }
 
+/// How many parties there are beside the operator: RC, DV and SP.
+const PARTIES: usize = 3;
+
 /// Whose endorsements a transaction needs.
 #[derive(Debug)]
 pub enum Plan {
-    /// The policy that the contract is made for: the operator and two of the others.
+    /// The policy that the contract is made for: the operator and two of the three others that have peers.
     Operator(String),
     /// Another one.
     Other(Endorsers),
@@ -80,10 +84,12 @@ pub enum Plan {
 /// Joins parts into a profile. Peers come in the order of the parts, the identity's own organization first.
 ///
 /// Whoever hands over a part could name nodes of others, or authorities of its own for them, and so answer in their name. So nobody is
-/// believed before another: an organization's peers are those of one part alone, and parts that name the same node say the same of it.
+/// believed before another: an organization's peers are those of one part alone, and parts that name the same node say the same of it. Nor
+/// does a part bring in endorsers: [`Plan::Operator`] is for three other organizations, and with a fourth two of one party could suffice.
 ///
 /// # Errors
-/// [`CliError::Refused`] if the parts are of several networks, contradict each other, or do not hold what the plan needs.
+/// [`CliError::Refused`] if the parts are of several networks, contradict each other, hold a trust anchor that cannot be read, or do not hold
+/// just what the plan needs.
 pub fn join(parts: &[NetworkPart], frame: Frame) -> Result<ConnectionProfile, CliError> {
     let networks: BTreeSet<_> = parts.iter().map(|part| part.network.as_str()).collect();
     if networks.len() > 1 {
@@ -105,11 +111,7 @@ pub fn join(parts: &[NetworkPart], frame: Frame) -> Result<ConnectionProfile, Cl
     peers.sort_by_key(|peer| peer.msp != frame.identity.msp);
     let endorsers = match frame.plan {
         Plan::Other(endorsers) => endorsers,
-        Plan::Operator(operator) => {
-            let others: BTreeSet<_> = peers.iter().map(|peer| &peer.msp).filter(|msp| **msp != operator).collect();
-            let of = others.into_iter().cloned().collect();
-            Endorsers { required: vec![operator], any_of: vec![EndorserGroup { count: 2, of }] }
-        }
+        Plan::Operator(operator) => of_operator(operator, &peers)?,
     };
     let profile = ConnectionProfile {
         channel: frame.channel,
@@ -121,7 +123,43 @@ pub fn join(parts: &[NetworkPart], frame: Frame) -> Result<ConnectionProfile, Cl
         client_tls: frame.client_tls,
     };
     profile.check().map_err(|error| CliError::Refused(format!("the parts make no profile: {error}")))?;
+    // What cannot be read shall be told now, not when somebody connects.
+    for node in profile.peers.iter().chain(&profile.orderers) {
+        check_anchors(node)?;
+    }
     Ok(profile)
+}
+
+/// The operator and two of the others, if these are three.
+fn of_operator(operator: String, peers: &[NodeEndpoint]) -> Result<Endorsers, CliError> {
+    let mut named: BTreeSet<_> = peers.iter().map(|peer| peer.msp.clone()).collect();
+    if !named.remove(&operator) {
+        return Err(CliError::Refused(format!("the parts make no profile: {operator} must endorse and has no peer")));
+    }
+    let of: Vec<String> = named.into_iter().collect();
+    if of.len() != PARTIES {
+        let (count, others) = (of.len(), if of.is_empty() { "none".to_owned() } else { of.join(", ") });
+        return Err(CliError::Refused(format!(
+            "beside {operator} the parts name peers of {count} organizations ({others}), and --operator is for {PARTIES}: two of them endorse \
+             beside the operator. If just these belong there, name the chaincode's policy: --required {operator} --any-of 2:MSP,MSP,MSP"
+        )));
+    }
+    Ok(Endorsers { required: vec![operator], any_of: vec![EndorserGroup { count: 2, of }] })
+}
+
+/// Whether TLS can rely on what a node is trusted by.
+fn check_anchors(node: &NodeEndpoint) -> Result<(), CliError> {
+    let anchors = pki::split(&node.tls_ca_pem);
+    let readable = |pem: &String| {
+        pki::der(pem).is_ok_and(|der| webpki::anchor_from_trusted_cert(&pki_types::CertificateDer::from(der)).is_ok())
+    };
+    if anchors.is_empty() || !anchors.iter().all(readable) {
+        let (name, address) = (&node.name, &node.address);
+        return Err(CliError::Refused(format!(
+            "{name} ({address}): its authorities for TLS are no certificates in PEM"
+        )));
+    }
+    Ok(())
 }
 
 /// Nodes by their addresses, each once.
@@ -147,15 +185,21 @@ fn merge<'a>(nodes: impl Iterator<Item = &'a NodeEndpoint>) -> Result<Vec<NodeEn
 
 /// By which certificates a node is trusted, whatever their order.
 fn certificates(node: &NodeEndpoint) -> BTreeSet<String> {
-    crate::pki::split(&node.tls_ca_pem).into_iter().collect()
+    pki::split(&node.tls_ca_pem).into_iter().collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
 
-    fn certificate(text: &str) -> String {
-        format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")
+    /// The certificate of an authority of this name, the same at every call.
+    fn certificate(name: &'static str) -> String {
+        static MADE: Mutex<BTreeMap<&str, String>> = Mutex::new(BTreeMap::new());
+        let validity = pki::Validity::new(0, 10).unwrap();
+        let make = || pki::root_certificate(name, &pki::new_key().unwrap(), validity, 0).unwrap();
+        MADE.lock().unwrap().entry(name).or_insert_with(make).clone()
     }
 
     fn node(msp: &str, port: u16) -> NodeEndpoint {
@@ -218,7 +262,8 @@ mod tests {
         let mut claimed = parts();
         claimed[1] = part("m-rc", 1);
         assert!(refused(&claimed, operator()).contains("one part says m-op, another m-rc"));
-        assert!(refused(&parts()[..2], operator()).contains("fewer than 2"));
+        assert!(refused(&parts()[..2], operator()).contains("of 1 organizations (m-rc)"));
+        assert!(refused(&parts()[..1], operator()).contains("of 0 organizations (none)"));
         assert!(refused(&parts()[1..], operator()).contains("m-op must endorse and has no peer"));
         let nobody = Endorsers { required: Vec::new(), any_of: Vec::new() };
         assert!(refused(&parts(), Plan::Other(nobody)).contains("nobody endorses"));
@@ -252,6 +297,38 @@ mod tests {
         same[2].orderers[0].tls_ca_pem = certificate("BBBB") + &certificate("AAAA");
         let profile = join(&same, frame(operator())).unwrap();
         assert_eq!((profile.peers.len(), profile.orderers.len()), (4, 1));
+    }
+
+    #[test]
+    fn a_part_brings_no_endorser_into_the_operators_plan() {
+        // A second organization of RC's: with it, RC and the operator would be three.
+        let mut changed = parts();
+        changed[1].peers.push(node("m-rc2", 9));
+        let error = join(&changed, frame(Plan::Operator("m-op".into()))).unwrap_err();
+        assert!(matches!(error, CliError::Refused(_)), "{error:?}");
+        let told = error.to_string();
+        assert!(told.contains("of 4 organizations (m-dv, m-rc, m-rc2, m-sp)"), "{told}");
+        assert!(told.contains("--required m-op --any-of 2:MSP,MSP,MSP"), "{told}");
+        // Who says whose word counts may have more peers in the network.
+        let of = parts_of(["m-dv", "m-rc", "m-sp"]).to_vec();
+        let named = Endorsers { required: vec!["m-op".into()], any_of: vec![EndorserGroup { count: 2, of }] };
+        let profile = join(&changed, frame(Plan::Other(named.clone()))).unwrap();
+        assert_eq!((profile.peers.len(), profile.endorsers), (5, named));
+    }
+
+    #[test]
+    fn trust_anchors_that_cannot_be_read_are_told() {
+        let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned();
+        for anchors in ["junk".to_owned(), String::new(), broken.clone(), certificate("AAAA") + &broken] {
+            for change in [(|part, pem| part.peers[0].tls_ca_pem = pem) as fn(&mut NetworkPart, String), |part, pem| {
+                part.orderers = vec![NodeEndpoint { tls_ca_pem: pem, ..node("n-1", 30009) }]
+            }] {
+                let mut changed = parts();
+                change(&mut changed[2], anchors.clone());
+                let error = join(&changed, frame(Plan::Operator("m-op".into()))).unwrap_err();
+                assert!(error.to_string().contains("its authorities for TLS are no certificates"), "{error}");
+            }
+        }
     }
 
     #[test]

@@ -239,7 +239,8 @@ pub struct MakeProfileArgs {
     /// The name under which the contract is deployed
     #[arg(long, default_value = "vitro")]
     pub chaincode: String,
-    /// MSP of the operator, who endorses everything with two of the others
+    /// MSP of the operator, who endorses everything with two of the three others; where the parts name more or fewer, the policy is named by
+    /// --required and --any-of
     #[arg(long, value_name = "MSP", required_unless_present_any = ["required", "any_of"], conflicts_with_all = ["required", "any_of"])]
     pub operator: Option<String>,
     /// Where the chaincode's policy is another one: an MSP that must endorse

@@ -1,6 +1,6 @@
 //! `vitro ledger make-profile`: a connection profile of the organizations' parts of a network and an identity.
 
-use vitro_ledger::{Endorsers, Ledger};
+use vitro_ledger::{Endorsers, Ledger, policy};
 use zeroize::Zeroizing;
 
 use super::{MakeProfileArgs, Screen};
@@ -30,7 +30,7 @@ pub(super) async fn run(args: &MakeProfileArgs, global: &Global, screen: &mut Sc
     };
     let profile = network::join(&parts, frame)?;
     if profile.identity.key_pem.is_some() {
-        // A key or a trust anchor that cannot be read shall be told now, not when somebody connects.
+        // A key that cannot be read shall be told now, as the parts' trust anchors are, not when somebody connects.
         Ledger::from_profile(&profile).map_err(vitro_client::ClientError::from)?;
     }
     let text = serde_json::to_string_pretty(&profile).map_err(|e| CliError::malformed("the profile", e))?;
@@ -40,12 +40,15 @@ pub(super) async fn run(args: &MakeProfileArgs, global: &Global, screen: &mut Sc
     } else {
         files::write_secret(&args.out, &text)?
     }
+    // Whose word is enough is for the party to see, whoever wrote the parts.
+    let plan = policy::in_words(&policy::of_plan(&profile.endorsers));
     let made = serde_json::json!({
         "profile": args.out, "msp": profile.identity.msp, "channel": profile.channel,
-        "peers": profile.peers.len(), "orderers": profile.orderers.len(),
+        "peers": profile.peers.len(), "orderers": profile.orderers.len(), "policy": plan,
     });
     screen.show(&made, |out, _| {
         let (path, msp) = (args.out.display(), &profile.identity.msp);
-        output::line(out, &format!("written  {path}: {msp} on {}, {} peers", profile.channel, profile.peers.len()))
+        output::line(out, &format!("written  {path}: {msp} on {}, {} peers", profile.channel, profile.peers.len()))?;
+        output::line(out, &format!("policy   {plan}"))
     })
 }
