@@ -173,10 +173,14 @@ def test_a_certificate_that_is_over_is_neither_taken_nor_renewed(
     ca.days = -0.001
     try:
         options = ("--msp", "RcMSP", "--enrollment-id", "short", "--out", str(out))
-        done = run("enroll", *at, *options, given=SECRET)
+        done = run("enroll", *at, *options, given=SECRET, cwd=tmp_path)
     finally:
         ca.days = 365.0
     assert (done.returncode, "it expired at" in done.stderr, out.exists()) == (1, True, False)
+    # The secret is used up, so what came is kept with its key.
+    (kept,) = tmp_path.iterdir()
+    assert (kept.name in done.stderr, kept.stat().st_mode & 0o777) == (True, 0o600), done.stderr
+    assert "PRIVATE KEY" in json.loads(kept.read_text())["key_pem"]
 
 
 def test_an_identity_that_its_place_does_not_take_is_kept(run: Run, at: tuple[str, ...], tmp_path: Path) -> None:

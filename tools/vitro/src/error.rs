@@ -36,6 +36,14 @@ pub enum CliError {
     /// Doing this would break a rule; nothing was changed.
     #[error("{0}")]
     Refused(String),
+    /// A CA issued a certificate that is not right. Terminal; the certificate is here, since the secret that it came by may be used up.
+    #[error("{why}")]
+    NotTaken {
+        /// What is wrong with it.
+        why: String,
+        /// What came, in PEM if it is that at all.
+        certificate: String,
+    },
     /// What was asked for is not there.
     #[error("{0}")]
     NotFound(String),

@@ -73,7 +73,7 @@ impl FabricCa {
     /// Enrols: a certificate for a new key, by the secret that registration gave.
     ///
     /// # Errors
-    /// [`CliError::Refused`] if the CA refuses, or gives what is not right; [`CliError::Remote`] if it does not answer.
+    /// [`CliError::Refused`] if the CA refuses, [`CliError::NotTaken`] if it gives what is not right; [`CliError::Remote`] if it does not answer.
     pub async fn enroll(
         &self,
         id: &str,

@@ -62,6 +62,19 @@ pub fn replace_secret(path: &Path, text: &str) -> Result<(), CliError> {
     rename(&staged, path)
 }
 
+/// Tries whether [`replace_secret`] can put a file there, and leaves nothing behind.
+///
+/// # Errors
+/// [`CliError::File`].
+pub fn try_place(path: &Path) -> Result<(), CliError> {
+    let staged = path.with_extension("tmp");
+    match fs::remove_file(&staged) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(CliError::file(&staged, error)),
+        _ => write_secret(&staged, "")?,
+    }
+    fs::remove_file(&staged).map_err(|e| CliError::file(&staged, e))
+}
+
 /// Puts a file in the place of another, durably.
 ///
 /// # Errors
@@ -127,6 +140,14 @@ mod tests {
         assert_eq!(read_secret(&path).unwrap().as_str(), "one");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         assert!(matches!(read_secret(&path), Err(CliError::Refused(_))));
+    }
+
+    #[test]
+    fn a_place_is_tried_before_what_cannot_be_had_again() {
+        let folder = tempfile::tempdir().unwrap();
+        try_place(&folder.path().join("a.secret")).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        assert!(matches!(try_place(&folder.path().join("no/such/folder")), Err(CliError::File { .. })));
     }
 
     #[test]

@@ -239,6 +239,8 @@ pub struct CertificateFacts {
     pub validity: Validity,
     /// The subject's public key.
     pub public_key: PublicKey,
+    /// Whether it says that it is for TLS, by an extended key usage of a server or a client (RFC 5280, section 4.2.1.12).
+    pub for_tls: bool,
     /// How many levels of authorities may stand below it, if it is an authority and says so.
     pub path_length: Option<u32>,
     /// SHA-256 of the subject's SubjectPublicKeyInfo, by which an issuer is known whatever certificate it has.
@@ -262,6 +264,18 @@ pub fn split(chain: &str) -> Vec<String> {
     const END: &str = "-----END CERTIFICATE-----";
     let certificates = chain.split_inclusive(END).filter_map(|part| part.find(BEGIN).map(|at| &part[at..]));
     certificates.map(|certificate| format!("{}\n", certificate.replace("\r\n", "\n"))).collect()
+}
+
+/// When the first certificate of a PEM text is good, whatever its key is.
+///
+/// # Errors
+/// [`CliError::Certificate`].
+pub fn validity(pem: &str) -> Result<Validity, CliError> {
+    let der = der(pem)?;
+    let (_, certificate) = X509Certificate::from_der(&der)
+        .map_err(|e| CliError::Certificate { what: "reading a certificate", detail: e.to_string() })?;
+    let validity = certificate.validity();
+    Ok(Validity { not_before: validity.not_before.timestamp(), not_after: validity.not_after.timestamp() })
 }
 
 /// Reads one certificate in PEM.
@@ -293,6 +307,11 @@ pub fn read_certificate(pem: &str) -> Result<CertificateFacts, CliError> {
             not_after: certificate.validity().not_after.timestamp(),
         },
         public_key: PublicKey::from_sec1(&certificate.public_key().subject_public_key.data)?,
+        for_tls: certificate
+            .extended_key_usage()
+            .ok()
+            .flatten()
+            .is_some_and(|usage| usage.value.server_auth || usage.value.client_auth),
         path_length: certificate.basic_constraints().ok().flatten().and_then(|found| found.value.path_len_constraint),
         key_hash: Hash(Sha256::digest(certificate.public_key().raw).into()),
     })
@@ -347,6 +366,7 @@ mod tests {
         let facts = read_certificate(&leaf).unwrap();
         assert_eq!((facts.name.as_str(), facts.issuer.as_str()), ("dev-1", "Acme devices"));
         assert_eq!(facts.validity, validity);
+        assert!(facts.for_tls && !read_certificate(&root).unwrap().for_tls);
         assert_eq!(facts.public_key, public_key(&key).unwrap());
         assert_eq!(facts.id, hex::encode(Sha256::digest(der(&leaf))));
 

@@ -31,14 +31,18 @@ impl Issued {
     /// Checks that the answer is a certificate of the CA that it shows, for this name and this key, and good now.
     ///
     /// # Errors
-    /// [`CliError::Refused`].
+    /// [`CliError::NotTaken`].
     pub(super) fn check(answer: &Enrolled, id: &str, key: &[u8], now: i64) -> Result<Self, CliError> {
-        let refused = |why: &str| CliError::Refused(format!("the CA's certificate for {id} is not taken: {why}"));
-        let certificate = pem(&answer.certificate).ok_or_else(|| refused("it cannot be read"))?;
-        let [certificate] = &pki::split(&certificate)[..] else { return Err(refused("it is not one certificate")) };
+        let came = pem(&answer.certificate);
+        let refused = |why: &str| CliError::NotTaken {
+            why: format!("the CA's certificate for {id} is not taken: {why}"),
+            certificate: came.clone().unwrap_or_else(|| answer.certificate.clone()),
+        };
+        let certificate = came.as_deref().ok_or_else(|| refused("it cannot be read"))?;
+        let [certificate] = &pki::split(certificate)[..] else { return Err(refused("it is not one certificate")) };
         let chain = pem(&answer.server.chain).map(|text| pki::split(&text)).unwrap_or_default();
         let facts = pki::read_certificate(certificate).map_err(|_| refused("it cannot be read"))?;
-        let der = pki::der(certificate)?;
+        let der = pki::der(certificate).map_err(|_| refused("it cannot be read"))?;
         let (_, parsed) = X509Certificate::from_der(&der).map_err(|_| refused("it cannot be read"))?;
         if parsed.public_key().subject_public_key.data.as_ref() != key {
             return Err(refused("it is for another key"));
