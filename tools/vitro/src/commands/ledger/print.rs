@@ -51,7 +51,8 @@ pub(super) fn block(out: &mut dyn Write, block: &Block) -> Shown {
         .map(|tx| {
             let function = if tx.function.is_empty() { tx.kind.clone() } else { tx.function.clone() };
             vec![
-                short(&tx.tx_id),
+                // Whole, since `transaction` takes no part of it.
+                tx.tx_id.clone(),
                 function,
                 tx.creator_msp.clone(),
                 tx.code.name().to_owned(),
@@ -71,6 +72,7 @@ pub(super) fn transaction(out: &mut dyn Write, found: &ProcessedTransaction) -> 
         ("verdict", tx.code.name().to_owned()),
         ("function", tx.function.clone()),
         ("by", tx.creator_msp.clone()),
+        ("endorsed by", list(&tx.endorsers)),
         ("time", show_seconds(tx.timestamp)),
     ] {
         line(out, &format!("{name:<12} {value}"))?;
@@ -246,4 +248,44 @@ pub(super) fn day(out: &mut dyn Write, view: &DayView) -> Shown {
         line(out, &format!("account   by transaction {} at {}", account.tx, show_seconds(account.time)))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use vitro_ledger::{BlockTransaction, TxValidationCode};
+
+    use super::*;
+
+    fn printed(print: impl Fn(&mut Vec<u8>) -> Shown) -> String {
+        let mut out = Vec::new();
+        print(&mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_blocks_transactions_can_be_asked_for_and_tell_who_endorsed_them() {
+        let one = BlockTransaction {
+            tx_id: "0123456789abcdef".repeat(4),
+            function: "data:publish".into(),
+            creator_msp: "OperatorMSP".into(),
+            code: TxValidationCode::Valid,
+            endorsers: vec!["OperatorMSP".into(), "DvMSP".into(), "SpMSP".into()],
+            ..BlockTransaction::default()
+        };
+        let whole = Block {
+            number: 7,
+            hash: vec![1],
+            previous_hash: vec![2],
+            data_hash: vec![3],
+            data_hash_matches: true,
+            transactions: vec![one.clone()],
+        };
+        let text = printed(|out| block(out, &whole));
+        assert!(text.lines().any(|line| line.starts_with(&one.tx_id)), "{text}");
+        let found = ProcessedTransaction { block_number: 7, transaction: one };
+        let text = printed(|out| transaction(out, &found));
+        assert!(text.contains("endorsed by  OperatorMSP, DvMSP, SpMSP\n"), "{text}");
+        let configuration = ProcessedTransaction { block_number: 0, transaction: BlockTransaction::default() };
+        assert!(printed(|out| transaction(out, &configuration)).contains("endorsed by  -\n"));
+    }
 }
