@@ -130,8 +130,8 @@ impl Ledger {
         Ok(decode::<CheckCommitReadinessResult>("CheckCommitReadiness", &answer)?.approvals)
     }
 
-    /// Puts a definition in force (admin), endorsed by most organizations of the channel, as its default policy for this has it: by
-    /// those that approved it, since the others' peers refuse.
+    /// Puts a definition in force, endorsed by most organizations of the channel, as its default policy for this has it: by those that
+    /// approved it, since the others' peers refuse. Fabric's defaults let every writer of the channel do it, no admin alone.
     ///
     /// # Errors
     /// As [`Ledger::submit`]; [`LedgerError::Refused`] names who is missing if too few approved it, and the policy that they would approve.

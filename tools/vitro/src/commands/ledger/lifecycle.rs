@@ -27,7 +27,7 @@ pub enum LifecycleCommand {
     Approve(ApproveArgs),
     /// Show which organizations have approved a definition
     Readiness(DefinitionArgs),
-    /// Put a definition in force, once most organizations approved it (admin)
+    /// Put a definition in force, once most organizations approved it (whoever may write to the channel)
     Commit(DefinitionArgs),
     /// Show the definition that is in force
     Show,
