@@ -138,6 +138,7 @@ def profiles(
         options = ("--operator", "OperatorMSP", "--identity", identity, "--out", profile)
         done = run("make-profile", *parts.values(), *options)
         assert done.returncode == 0, done.stderr
+        assert "AND('OperatorMSP.peer', OutOf(2, 'DvMSP.peer', 'RcMSP.peer', 'SpMSP.peer'))" in done.stdout
         assert profile.stat().st_mode & 0o777 == 0o600
     return made
 
@@ -206,6 +207,29 @@ def test_one_part_alone_makes_no_profile(run: Run, profiles: dict[str, Path], le
     assert done.returncode == 1
     assert "OperatorMSP must endorse and has no peer" in done.stderr
     assert not out.exists()
+
+
+def test_a_part_with_a_second_organization_or_junk_makes_no_profile(
+    run: Run, profiles: dict[str, Path], ledger: dict[str, Any], tmp_path: Path
+) -> None:
+    parts = {name: profiles[name].with_name(f"{name}.part.json") for name in PARTIES}
+    own = json.loads(parts["rc"].read_text())
+    (peer,) = own["peers"]
+    second = peer | {"msp": "Rc2MSP", "name": "rc2", "address": "https://127.0.0.1:1"}
+    out, changed = tmp_path / "made.json", tmp_path / "rc.part.json"
+    make = ("make-profile", *(parts | {"rc": changed}).values(), "--identity", ledger["profiles"]["dv"], "--out", out)
+    for peers, text in (
+        ([peer, second], "peers of 4 organizations (DvMSP, Rc2MSP, RcMSP, SpMSP)"),
+        ([peer | {"tls_ca_pem": "junk"}], "its authorities for TLS are no certificates"),
+    ):
+        changed.write_text(json.dumps(own | {"peers": peers}))
+        done = run(*make, "--operator", "OperatorMSP")
+        assert (done.returncode, text in done.stderr, out.exists()) == (1, True, False), done.stderr
+    # Who names the policy has it, whatever the parts hold.
+    changed.write_text(json.dumps(own | {"peers": [peer, second]}))
+    done = run(*make, "--required", "OperatorMSP", "--any-of", "2:RcMSP,DvMSP,SpMSP", "--json")
+    assert done.returncode == 0, done.stderr
+    assert "Rc2MSP" not in json.loads(done.stdout)["policy"]
 
 
 def test_nodes_that_want_to_know_who_connects(run: Run, tmp_path: Path) -> None:
