@@ -13,6 +13,9 @@ const AUTHORIZATION: i64 = 71;
 /// The identity was locked after too many wrong secrets.
 const LOCKED: i64 = 73;
 
+/// What the CA says, as a fault of its own (code 0, status 500), where an attribute that must be in the certificate is not the identity's.
+const ATTRIBUTES_MISSING: &str = "required attributes are missing";
+
 /// What every answer has. With errors the result is an empty text, so it is read by itself.
 #[derive(Deserialize)]
 struct Verdict {
@@ -80,16 +83,19 @@ pub(super) fn read<T: DeserializeOwned>(
         serde_json::from_slice(&body).map_err(|_| remote(format!("no answer of a Fabric CA (status {status})")))?;
     if let Some(told) = verdict.errors.first() {
         let said = format!("the CA refuses to {call}: {} (code {}, status {status})", told.message.trim(), told.code);
+        // No waiting gives the identity an attribute.
+        let missing = told.message.contains(ATTRIBUTES_MISSING);
         let hint = match (told.code, call) {
             (AUTHENTICATION, "enroll") => {
                 "; the id or its secret is wrong, or the secret was used as often as it may be"
             }
+            _ if missing => "; leave them out, or ask for them as NAME:opt",
             (AUTHENTICATION, _) => "; the certificate has expired, was revoked, or is another CA's",
             (AUTHORIZATION, _) => "; the identity may not do this",
             (LOCKED, _) => "; its administrator must free it",
             _ => "",
         };
-        return Err(if ill { remote(said) } else { CliError::Refused(said + hint) });
+        return Err(if ill && !missing { remote(said) } else { CliError::Refused(said + hint) });
     }
     match serde_json::from_slice::<WithResult<T>>(&body) {
         Ok(found) if verdict.success && (200..300).contains(&status) => Ok(found.result),

@@ -173,6 +173,11 @@ fn refusals_are_told_as_what_they_are() {
         (502, "<html>", 75),
         (404, "404 page not found\n", 1),
         (500, r#"{"result":"","errors":[{"code":0,"message":"database"}],"success":false}"#, 75),
+        (
+            500,
+            r#"{"result":"","errors":[{"code":0,"message":"The following required attributes are missing: [a]"}],"success":false}"#,
+            1,
+        ),
         (201, r#"{"result":{"secret":["hidden"]},"errors":[],"success":true}"#, 1),
         (201, r#"{"result":{"secret":"hidden"},"errors":[],"success":false}"#, 1),
         (201, r#"{"success":true}"#, 1),
