@@ -84,4 +84,9 @@ def test_hints_hold_commands_as_they_can_be_typed(info: StackInfo, repo: Path) -
     assert len(recordings) == 2
     assert all((repo / path).is_file() for path in recordings)
     assert "export VITRO_CUSTOMER" not in text
+    assert "Ledger        none" in text
+    with_ledger = replace(info, ledger={"profiles": {"rc": "/a stack/profiles/rc.json"}})
+    text = hints.text(with_ledger, Deployment("acme", "dev"), NOW)
+    (line,) = (line for line in text.splitlines() if line.startswith("Ledger"))
+    assert shlex.split(line)[-5:] == ["vitro", "ledger", "--profile", "/a stack/profiles/rc.json", "status"]
     assert "; export VITRO_CUSTOMER=globex VITRO_STAGE=prod" in hints.text(info, Deployment("globex", "prod"), NOW)

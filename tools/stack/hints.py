@@ -36,6 +36,7 @@ To look around:
 
 AWS endpoint  {endpoint}
 MQTT over TLS {mqtt} (trust {ca})
+Ledger        {ledger}
 Logs          {directory}/*.log"""
 
 # Where the recording was made: UTC-7 all year, written with POSIX's sign.
@@ -64,8 +65,20 @@ def text(info: StackInfo, deployment: Deployment, now: dt.datetime) -> str:
         endpoint=info.endpoint_url,
         mqtt=f"{info.mqtt_host}:{info.mqtt_port}",
         ca=info.ca_path,
+        ledger=_ledger(info),
         directory=info.state_dir,
     )
+
+
+def _ledger(info: StackInfo) -> str:
+    """Where the parties' connection profiles lie, and how one is used."""
+    if info.ledger is None:
+        return "none"
+    profiles = info.ledger["profiles"]
+    assert isinstance(profiles, dict)
+    folder = Path(profiles["rc"]).parent
+    command = shlex.join(["vitro", "ledger", "--profile", profiles["rc"], "status"])
+    return f"{folder}/ has rc.json (its admin), rc-user.json, and so for operator, dv, sp: {command}"
 
 
 def _files(info: StackInfo) -> str:
