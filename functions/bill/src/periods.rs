@@ -63,7 +63,7 @@ pub(crate) mod tests {
         text.parse().unwrap()
     }
 
-    fn head(from: &str, to: &str) -> StatementHead {
+    pub(crate) fn head(from: &str, to: &str) -> StatementHead {
         StatementHead {
             id: vitro_proof::Hash([0; 32]),
             agreement: "a-1".parse().unwrap(),

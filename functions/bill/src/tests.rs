@@ -258,21 +258,7 @@ fn who_has_no_period_to_wait_for_is_settled_by_corrections_alone() {
         held: vitro_contract::Held { from: day(&format!("2026-0{n}-01")), to: to.map(day) },
         settles: Hash([settles; 32]),
     };
-    let head = |from: &str, to: &str, waiting: u64| StatementHead {
-        id: Hash([0; 32]),
-        agreement: "a-1".parse().unwrap(),
-        from: day(from),
-        to: day(to),
-        total: 0,
-        currency: vitro_contract::Currency::of("EUR"),
-        lines: 0,
-        unbilled: 0,
-        tx: String::new(),
-        time: 0,
-        corrections: 0,
-        alone: false,
-        waiting,
-    };
+    let head = |from: &str, to: &str, waiting: u64| StatementHead { waiting, ..crate::periods::tests::head(from, to) };
     let told = |versions: &[HeldVersion], closed: &[StatementHead]| {
         unsettled(versions, closed, day("2026-06-30")).iter().map(|hash| hash.0[0]).collect::<Vec<_>>()
     };
