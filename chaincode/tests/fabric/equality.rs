@@ -189,7 +189,15 @@ async fn same(call: &Call, members: &[Member], chaincode: &str, state: &mut Comm
     let signature = member.signer.sign_digest(&transaction.digest()).unwrap();
     let done =
         member.ledger.commit(&transaction.signed(signature)).await.unwrap_or_else(|error| panic!("{call:?}: {error}"));
-    let block = member.ledger.block(done.block_number).await.unwrap();
+    // Another peer may be asked than the one that told of the commit, and it may be behind.
+    let until = Instant::now() + PATIENCE;
+    let block = loop {
+        match member.ledger.block(done.block_number).await {
+            Ok(block) => break block,
+            Err(error) => assert!(Instant::now() < until, "{call:?}: {error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
     let place = block.transactions.iter().position(|transaction| transaction.tx_id == done.tx_id).unwrap();
     for (key, value) in set.writes {
         state.insert(key, ((done.block_number, place as u64), value));
